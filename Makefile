@@ -1,0 +1,42 @@
+# Every target works on a fresh clone: it sets up .venv first, and that takes a fraction of a second when nothing is left to do.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help install demo figures test test-all lint format bench clean
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
+
+python := .venv/bin/python
+
+help: ## List the targets (this)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: ## Set up .venv or repair it; PYTHON=python3.12 chooses the interpreter
+	@sh scripts/setup_environment.sh
+
+demo: install ## Train BP and CBP on the embedded digits, five seeds each, and draw the figure
+	$(python) -m cbp_experiments -m experiment=demo
+	$(python) scripts/figures.py demo
+
+figures: install ## Draw the demo's figure again from its results, without training
+	$(python) scripts/figures.py demo
+
+test: install ## Run the tests, except the slow ones
+	$(python) -m pytest -m "not slow"
+
+test-all: install ## Run all tests
+	$(python) -m pytest
+
+lint: install ## Check style (ruff) and types (mypy)
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+
+format: install ## Put the code in the style that lint asks for
+	$(python) -m ruff check --fix .
+	$(python) -m ruff format .
+
+bench: install ## Measure the engines against a plain PyTorch loop
+	$(python) scripts/bench.py
+
+clean: ## Remove .venv, builds and caches; results and data stay
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find cbp_experiments scripts tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,51 @@
+"""Two engines, one definition of the learners: which one trains a problem, and the groups of runs it advances."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from cbp_experiments.engines import online
+from cbp_experiments.engines.base import EngineOptions, Group, Problem, Row, State
+from cbp_experiments.engines.ensemble import Ensemble, choose_device
+from cbp_experiments.errors import ConfigError
+
+__all__ = ["Engine", "EngineOptions", "Group", "Problem", "Row", "State", "choose_engine"]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """`together`: all runs advance at once in one group; else each run is a group of its own.
+
+    `new_group` takes the problem that the engine was chosen for, or one that differs in length and metrics only.
+    `workers` groups are advanced at the same time, each with `threads` threads of PyTorch.
+    """
+
+    name: str
+    device: str
+    reason: str
+    together: bool
+    workers: int
+    threads: int
+    new_group: Callable[[Problem, Sequence[int]], Group]
+
+
+def choose_engine(problem: Problem) -> Engine:
+    """The engine that `engine=` asks for; auto takes the online engine where it can do the work.
+
+    Raises ConfigError with the reason when the one asked for cannot.
+    """
+    asked, refusal, workers = problem.options.name, online.refusal(problem), problem.options.workers or cores()
+    if asked == "online" and refusal:
+        raise ConfigError(f"engine=online cannot do this: {refusal}. Take engine=ensemble or engine=auto")
+    if asked == "ensemble" or refusal:
+        device = choose_device(problem.options.device)
+        reason = "as asked" if asked == "ensemble" else f"auto, not online: {refusal}"
+        return Engine("ensemble", str(device), reason, True, 1, workers, Ensemble)
+    examples = online.sparse_examples(problem)
+    reason = "as asked" if asked == "online" else "auto: mini-batch 1 on the CPU"
+    return Engine("online", "cpu", reason, False, workers, 1, lambda problem, seeds: online.OnlineRun(problem, examples, seeds[0]))
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

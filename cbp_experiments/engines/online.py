@@ -1,0 +1,165 @@
+"""The online engine: mini-batch 1 on the CPU, compiled (kernel.py). Each run is a group of its own, one a core at a time."""
+
+import numpy as np
+import torch
+
+from cbp_experiments.engines import kernel
+from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
+from cbp_experiments.learners import Learner
+
+CHUNK = 10 * kernel.RESUM_EVERY  # updates between calls of progress
+LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
+ACTIVATIONS = {"relu": 0, "leaky_relu": 1, "elu": 2, "swish": 3, "tanh": 4, "sigmoid": 5}
+UTILITIES = {"adaptable_contribution": 0, "contribution": 1, "adaptation": 2, "weight": 3, "random": 4}
+
+
+def refusal(problem: Problem) -> str | None:
+    """Why the online engine cannot train this problem, or None if it can."""
+    learner = problem.learner
+    if problem.stream.batch_size != 1:
+        return f"it learns from one example at a time, and data.batch_size is {problem.stream.batch_size}"
+    if problem.options.device not in ("auto", "cpu"):
+        return f"it runs on the CPU, and engine.device is {problem.options.device}"
+    if learner.optimizer != "sgd":
+        return f"it has no {learner.optimizer} optimizer"
+    if learner.momentum:
+        return "momentum moves every weight at every update, so that no row could be skipped"
+    if learner.mechanisms:
+        return "it cannot compile mechanisms of your own (learner.mechanisms)"
+    return None
+
+
+class OnlineRun:
+    """Group of one seed (engines.base.Group)."""
+
+    def __init__(self, problem: Problem, examples: kernel.Examples, seed: int):
+        self.problem = problem
+        self.examples = examples
+        self.seeds = [seed]
+        self.dtype = np.dtype(problem.options.dtype)
+        sizes = problem.network.sizes(problem.inputs, problem.stream.classes)
+        self.network = _network(sizes, ACTIVATIONS[problem.network.activation], self.dtype)
+        for view, weight in zip(self.weights, problem.initial_weights(seed), strict=True):
+            view[:] = weight
+        self.replacement = _replacement(problem.learner, self.network, problem.bounds())
+        self.scratch = _scratch(self.network)
+
+    @property
+    def weights(self) -> list[np.ndarray]:
+        """Views `[in, out]` of the layers' weights, without the padding."""
+        network = self.network
+        return [
+            network.weights[start : start + a * b].reshape(a, b)[: network.sizes[i], : network.sizes[i + 1]]
+            for i, (start, a, b) in enumerate(
+                zip(network.starts, network.strides[:-1], network.strides[1:], strict=True)
+            )
+        ]
+
+    def run_task(self, task: int, progress: Progress) -> list[Row | None]:
+        stream, seed = self.problem.stream, self.seeds[0]
+        drawn = stream.task(seed, task)
+        position = np.arange(self.problem.inputs)
+        if drawn.permutation is not None:
+            position = np.argsort(drawn.permutation)
+        measured = self._measure(task, position)
+        rng = self.problem.generator(seed, "learner", task)
+        losses, hits, _ = self.learn(drawn.order, position, rng, progress)
+        if len(losses) < stream.task_length:
+            return [None]
+        return [task_row(stream, task, float(hits.mean()), float(losses.mean()), measured)]
+
+    def learn(
+        self,
+        order: np.ndarray,
+        position: np.ndarray,
+        rng: np.random.Generator,
+        progress: Progress,
+        events: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Learn from the examples `order`: the losses and hits of each, up to the first loss that is not finite."""
+        losses, hits = np.zeros(len(order)), np.zeros(len(order), bool)
+        events = np.zeros((0, 3), np.int64) if events is None else events
+        step_size = self.dtype.type(self.problem.learner.step_size)
+        for start in range(0, len(order), CHUNK):
+            part = slice(start, start + CHUNK)
+            done = kernel.learn(
+                self.network, self.examples, self.replacement, self.scratch,
+                order[part], position, step_size, rng, losses[part], hits[part], events,
+            )  # fmt: skip
+            progress(done)
+            if done < len(order[part]):
+                return losses[: start + done], hits[: start + done], events
+        return losses, hits, events
+
+    def _measure(self, task: int, position: np.ndarray) -> Row:
+        rows = self.problem.stream.probe(self.seeds[0], task)
+        network = self.problem.network
+        hidden = torch.empty(network.depth, len(rows), network.width, dtype=self.problem.dtype)
+        kernel.features(self.network, self.examples, self.scratch, rows, position, hidden.numpy())
+        weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
+        return self.problem.measurements.take(task, list(hidden.unsqueeze(1)), weights)[0]
+
+    def _arrays(self) -> State:
+        kept = {"weights": self.network.weights, "biases": self.network.biases}
+        names = ("utility", "mean_activation", "correction", "age", "to_replace") if self.problem.learner.replacement_rate else ()
+        return kept | {name: getattr(self.replacement, name) for name in names}
+
+    def state(self, run: int) -> State:
+        return {name: array.copy() for name, array in self._arrays().items()}
+
+    def load(self, run: int, state: State) -> None:
+        for name, array in self._arrays().items():
+            array[:] = state[name]
+
+
+def sparse_examples(problem: Problem) -> kernel.Examples:
+    """The stream's images without their zeros, shared by all runs."""
+    stream, dtype = problem.stream, np.dtype(problem.options.dtype)
+    rows, features = np.nonzero(stream.images)
+    values = stream.images[rows, features].astype(dtype) * dtype.type(stream.scale)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(stream.images)))])
+    return kernel.Examples(starts, features.astype(np.int32), values, stream.labels)
+
+
+def _network(sizes: list[int], activation: int, dtype: np.dtype) -> kernel.Network:
+    strides = [-(-size // LANE) * LANE for size in sizes]
+    lengths = [a * b for a, b in zip(strides[:-1], strides[1:], strict=True)]
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    weights = torch.zeros(sum(lengths), dtype=getattr(torch, dtype.name)).numpy()  # torch aligns to 64 bytes
+    biases = np.zeros((len(lengths), max(strides)), dtype)
+    return kernel.Network(np.array(sizes), np.array(strides), starts, weights, biases, activation)
+
+
+def _replacement(learner: Learner, network: kernel.Network, bounds: list[float]) -> kernel.Replacement:
+    dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
+    if learner.replacement_rate == 0:
+        widest = layers = 0
+    eta = learner.decay_rate
+    hidden = (max(layers - 1, 0), widest)
+    return kernel.Replacement(
+        rate=learner.replacement_rate,
+        maturity_threshold=learner.maturity_threshold,
+        utility_kind=UTILITIES[learner.utility],
+        decay=np.array([eta, 1 - eta], dtype),
+        bounds=np.array(bounds),
+        utility=np.zeros(hidden, dtype),
+        mean_activation=np.zeros(hidden, dtype),
+        correction=np.zeros(hidden, dtype),
+        age=np.zeros(hidden, np.int64),
+        to_replace=np.zeros(hidden[0]),
+        incoming=np.zeros((layers, widest), dtype),
+        outgoing=np.zeros((layers, widest), dtype),
+    )
+
+
+def _scratch(network: kernel.Network) -> kernel.Scratch:
+    dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
+    return kernel.Scratch(
+        h=np.zeros((layers + 1, widest), dtype),
+        slope=np.zeros((layers + 1, widest), dtype),
+        step=np.zeros((layers + 1, widest), dtype),
+        rows=np.zeros((layers, widest), np.int64),
+        x=np.zeros((layers, widest), dtype),
+        count=np.zeros(layers, np.int64),
+        back=np.zeros(widest, dtype),
+    )

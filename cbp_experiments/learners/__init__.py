@@ -1,0 +1,21 @@
+"""Learners: hyperparameters, optimizers and the mechanisms around them."""
+
+from hydra.utils import instantiate
+
+from cbp_experiments.learners.base import Learner, Mechanism
+from cbp_experiments.learners.optimizers import SGD, Adam
+from cbp_experiments.learners.replacement import UnitReplacement
+from cbp_experiments.learners.step import Step
+from cbp_experiments.networks import StackedMLP
+
+__all__ = ["Learner", "Mechanism", "Step", "UnitReplacement", "build_step"]
+
+
+def build_step(learner: Learner, network: StackedMLP, bounds: list[float]) -> Step:
+    """The learner's training step on a network whose weights were drawn from +-`bounds[l]`."""
+    optimizer = {"sgd": SGD, "adam": Adam}[learner.optimizer](learner, network.parameters)
+    mechanisms: list[Mechanism] = []
+    if learner.replacement_rate:
+        mechanisms.append(UnitReplacement(learner, bounds))
+    mechanisms += [instantiate(node) for node in (learner.mechanisms or {}).values()]
+    return Step(network, optimizer, mechanisms)

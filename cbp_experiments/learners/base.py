@@ -1,0 +1,81 @@
+"""A learner's hyperparameters, and the base of the mechanisms that act in its step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from cbp_experiments.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cbp_experiments.learners.step import Step
+
+UTILITIES = ("adaptable_contribution", "contribution", "adaptation", "weight", "random")
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One learner of the paper: an optimizer and what is added to it. Both engines read these fields by name.
+
+    A mechanism is part of the learner when its field is not zero, so the paper's learners combine by configuration
+    alone: `learner=cbp learner.optimizer=adam` is CBP on Adam.
+    """
+
+    name: str
+    step_size: float
+    optimizer: str = "sgd"
+    momentum: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    replacement_rate: float = 0.0
+    maturity_threshold: int = 100
+    decay_rate: float = 0.99
+    utility: str = "adaptable_contribution"
+    reset_momentum: bool = False
+    mechanisms: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "adam"):
+            raise ConfigError(f"learner.optimizer must be sgd or adam, got {self.optimizer!r}")
+        if self.utility not in UTILITIES:
+            raise ConfigError(f"learner.utility must be one of {', '.join(UTILITIES)}, got {self.utility!r}")
+        if not 0 < self.step_size < float("inf"):
+            raise ConfigError(f"learner.step_size must be a positive number, got {self.step_size}")
+        if not 0 <= self.replacement_rate <= 1:
+            raise ConfigError(
+                "learner.replacement_rate must be between 0 and 1 (the share of mature units replaced at an update), "
+                f"got {self.replacement_rate}"
+            )
+        for name in ("momentum", "beta1", "beta2", "decay_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"learner.{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if not 0 < self.epsilon < float("inf"):
+            raise ConfigError(f"learner.epsilon must be a positive number, got {self.epsilon}")
+        if self.maturity_threshold < 0:
+            raise ConfigError(f"learner.maturity_threshold must be 0 or more updates, got {self.maturity_threshold}")
+        if self.optimizer == "adam" and self.momentum:
+            raise ConfigError("learner.momentum belongs to SGD; Adam's is learner.beta1. Set learner.momentum=0")
+
+
+class Mechanism:
+    """Base of what a learner adds to its optimizer: override what is needed, the rest does nothing.
+
+    `state` is saved in checkpoints and must hold all that lasts from one update to the next: tensors `[R, ...]`.
+    """
+
+    state: dict[str, Tensor]
+
+    def __init__(self) -> None:
+        self.state = {}
+
+    def prepare(self, step: Step) -> None:
+        """Once, before the first update: make `self.state`."""
+
+    def gradients(self, step: Step, gradients: list[Tensor]) -> None:
+        """Before the optimizer: change `gradients` (in the order of `step.network.parameters`) in place."""
+
+    def after_update(self, step: Step, hidden: list[Tensor]) -> None:
+        """After the optimizer; `hidden[l] [R, B, n]` are the activations of the forward pass that made the update."""

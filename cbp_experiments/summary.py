@@ -1,0 +1,98 @@
+"""The numbers of an experiment: first and last tenth of the tasks, per learner and setting.
+
+A `frame` is what `results.load_experiment` returns: one row per run and task.
+"""
+
+import pandas as pd
+
+# Columns of a run that say where and when it was made, not what it is.
+_CIRCUMSTANCES = (
+    "run",
+    "status",
+    "seed",
+    "seeds",
+    "data_description",
+    "experiment",
+    "results_dir",
+    "force",
+    "data.root",
+)
+_MEASURES = {  # column: what the table calls it, its decimals there
+    "accuracy_first": ("accuracy % at first", 2),
+    "accuracy_last": ("accuracy % at last", 2),
+    "dead_units": ("dead units %", 2),
+    "weight_magnitude": ("mean |weight|", 4),
+    "effective_rank": ("effective rank %", 2),
+}
+_LEGEND = "mean ± standard error over seeds; at first: first tenth of the tasks; all else: last tenth"
+
+
+def settings(frame: pd.DataFrame) -> list[str]:
+    """learner.name and the config columns in which runs of one learner differ: what tells the settings apart."""
+    config = [name for name in frame.columns[frame.columns.get_loc("run") :] if name not in _CIRCUMSTANCES]
+    runs = frame.drop_duplicates("run")
+    distinct = runs.groupby("learner.name")[config].nunique(dropna=False)
+    return ["learner.name", *(name for name in config if name != "learner.name" and (distinct[name] > 1).any())]
+
+
+def tenths(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per setting: means over the complete runs (seeds) and their standard errors.
+
+    Columns: those of `settings`; `seeds`, the number of complete runs; accuracy_first and accuracy_last, in the first
+    and last max(1, tasks // 10) tasks; dead_units, weight_magnitude and effective_rank in those last tasks; each with
+    its standard error in <column>_se (NaN with one seed). Empty cells are left out of every mean.
+    """
+    complete = frame[frame["status"] == "complete"]
+    tasks = complete.groupby("run")["task"].transform("max")
+    tenth = (tasks // 10).clip(lower=1)
+    first = complete[complete["task"] <= tenth]
+    last = complete[complete["task"] > tasks - tenth]
+    later = ["dead_units", "weight_magnitude", "effective_rank"]
+    by = settings(frame)
+    runs = complete.drop_duplicates("run").set_index("run")[by]
+    runs["accuracy_first"] = first.groupby("run")["accuracy"].mean()
+    runs["accuracy_last"] = last.groupby("run")["accuracy"].mean()
+    runs[later] = last.reindex(columns=["run", *later]).groupby("run").mean()
+    groups = runs.groupby(by, dropna=False)
+    columns = {"seeds": groups.size()}
+    for name in _MEASURES:
+        columns[name] = groups[name].mean()
+        columns[f"{name}_se"] = groups[name].sem()
+    return pd.DataFrame(columns).reset_index()
+
+
+def table(frame: pd.DataFrame) -> str:
+    """`tenths` as aligned text for the terminal, no newline at its end; the last lines name the runs left out."""
+    means = tenths(frame)
+    by = settings(frame)
+    titles = [title for title, _ in _MEASURES.values()]
+    lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", *titles]]
+    for _, row in means.iterrows():
+        numbers = [_number(row[name], row[f"{name}_se"], decimals) for name, (_, decimals) in _MEASURES.items()]
+        lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    text = ["  ".join([line[0].strip().ljust(widths[0]), *line[1:]]) for line in aligned]
+    return "\n".join([*text, _LEGEND, *_left_out(frame)])
+
+
+def show(value: object) -> str:
+    """A config value as a reader would write it; a dash where a learner does not have it."""
+    if pd.isna(value):
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _left_out(frame: pd.DataFrame) -> list[str]:
+    runs = frame[frame["status"] != "complete"].groupby("run").agg({"status": "first", "task": "max"})
+    named = {
+        status: ", ".join(f"{name} (at task {task})" for name, task in group["task"].items())
+        for status, group in runs.groupby("status")
+    }
+    return [f"left out, {status}: {names}" for status, names in named.items()]
+
+
+def _number(mean: float, error: float, decimals: int) -> str:
+    if pd.isna(mean):
+        return "-"
+    return f"{mean:.{decimals}f}" if pd.isna(error) else f"{mean:.{decimals}f} ± {error:.{decimals}f}"

@@ -1,0 +1,216 @@
+"""The four-panel figure: the numbers it plots, its marks and words, and the command that redraws it."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from cbp_experiments.figures import style
+from cbp_experiments.figures.draw import FIGURES, draw, main
+from cbp_experiments.figures.four_panels import PANELS, caption, default_bin_size, figure, four_panels
+from cbp_experiments.results import RunFolder
+
+ROOT = Path(__file__).parents[2]
+Config = dict[str, Any]
+
+
+def run(
+    learner: str, seed: int, accuracy: list[float], status: str = "complete", config: Config | None = None
+) -> pd.DataFrame:
+    config = config or {}
+    tasks = np.arange(1, len(accuracy) + 1)
+    name = "_".join(map(str, [learner, *config.values(), f"seed{seed}"]))
+    metrics = {"task": tasks, "accuracy": accuracy, "dead_units": tasks + seed, "weight_magnitude": 0.1 * seed}
+    facts = {"effective_rank": math.nan, "run": name, "status": status, "seed": seed, "learner.name": learner, **config}
+    return pd.DataFrame(metrics).assign(**facts)
+
+
+def panels(frame: pd.DataFrame, bin_size: int | None = None) -> list[Axes]:
+    axes = list(Figure().subplots(2, 2).ravel())
+    assert four_panels(frame, axes, bin_size) is axes
+    return axes
+
+
+def mean_lines(ax: Axes) -> dict[str, Line2D]:
+    return {str(line.get_label()): line for line in ax.lines if not str(line.get_label()).startswith("_")}
+
+
+def x(line: Line2D) -> list[float]:
+    return [float(value) for value in np.asarray(line.get_xdata())]
+
+
+def y(line: Line2D) -> list[float]:
+    return [float(value) for value in np.asarray(line.get_ydata())]
+
+
+def bands(ax: Axes) -> list[PolyCollection]:
+    return [collection for collection in ax.collections if isinstance(collection, PolyCollection)]
+
+
+def test_binned_by_hand() -> None:
+    frame = pd.concat([run("bp", 0, [1, 3, 5, math.nan, 9]), run("bp", 1, [3, 5, math.nan, math.nan, 10])])
+    bins = style.binned(frame, "accuracy", 2)
+    assert bins.index.tolist() == [1.5, 3.5, 5.0]  # the middle of tasks 1-2, 3-4, and of task 5 alone
+    assert bins["mean"].tolist() == [3.0, 5.0, 9.5]
+    assert bins["seeds"].tolist() == [2, 1, 2]
+    np.testing.assert_allclose(bins["error"], [1.0, math.nan, 0.5])  # |a - b| / 2 for two seeds
+    assert style.binned(frame, "effective_rank", 2).empty
+    assert style.binned(frame, "no_such_metric", 2).empty
+
+
+def test_plotted_numbers() -> None:
+    frame = pd.concat([run("cbp", 0, [80.0, 82.0]), run("cbp", 1, [84.0, 88.0]), run("bp", 0, [70.0, 60.0])])
+    accuracy, dead, weight, rank = panels(frame, 1)
+    lines = mean_lines(accuracy)
+    assert list(lines) == ["BP", "CBP"]
+    assert x(lines["CBP"]) == [1, 2]
+    assert y(lines["CBP"]) == [82.0, 85.0]
+    assert y(lines["BP"]) == [70.0, 60.0]
+    assert [to_hex(line.get_color()).upper() for line in lines.values()] == [style.COLOURS["bp"], style.COLOURS["cbp"]]
+    (band,) = bands(accuracy)  # BP has one seed, so no band
+    edges = {tuple(point) for point in np.asarray(band.get_paths()[0].vertices).tolist()}
+    assert edges == {(1.0, 80.0), (1.0, 84.0), (2.0, 82.0), (2.0, 88.0)}
+    single = sorted(tuple(y(line)) for line in accuracy.lines if line.get_label() == "_run")
+    assert single == [(70.0, 60.0), (80.0, 82.0), (84.0, 88.0)]
+    assert y(mean_lines(dead)["CBP"]) == [1.5, 2.5]
+    assert y(mean_lines(weight)["CBP"]) == [0.05, 0.05]
+    assert y(mean_lines(rank)["CBP"]) == []  # never measured
+    assert [ax.get_ylabel() for ax in (accuracy, dead, weight, rank)] == list(PANELS.values())
+    assert dead.get_ylim()[0] == 0
+
+
+def test_incomplete_runs_are_drawn_over_common_tasks_and_marked() -> None:
+    frame = pd.concat([run("cbp", 0, [80.0, 82.0, 84.0]), run("cbp", 1, [84.0, 88.0], "incomplete")])
+    accuracy = panels(frame, 1)[0]
+    line = mean_lines(accuracy)["CBP (incomplete)"]
+    assert x(line) == [1, 2]
+    assert y(line) == [82.0, 85.0]
+    assert all(len(x(line)) == 2 for line in accuracy.lines)
+
+
+def test_diverged_runs_are_no_part_of_the_mean() -> None:
+    frame = pd.concat([run("bp", 0, [80.0, 82.0, 84.0]), run("bp", 1, [10.0, math.nan], "diverged")])
+    accuracy = panels(frame, 1)[0]
+    assert y(mean_lines(accuracy)["BP (1 of 2 diverged)"]) == [80.0, 82.0, 84.0]
+    assert any(y(line)[0] == 10.0 for line in accuracy.lines)
+    nothing = run("bp", 1, [math.nan], "diverged").assign(task=0)
+    assert y(mean_lines(panels(nothing)[0])["BP (1 of 1 diverged)"]) == []
+    figure(nothing)
+
+
+def test_settings_of_one_learner_differ_in_label_dashes_and_tint() -> None:
+    frame = pd.concat([run("bp", 0, [1.0], config={"learner.step_size": size}) for size in (0.01, 0.003)])
+    frame = pd.concat([frame, run("cbp", 0, [1.0], config={"learner.step_size": 0.01})])
+    curves = style.curves(frame)
+    assert [curve.label for curve in curves] == ["BP, step size 0.003", "BP, step size 0.01", "CBP"]
+    assert len({(curve.dashes, curve.colour) for curve in curves[:2]}) == 2
+    assert len({curve.dashes for curve in curves[:2]}) == 2
+    assert to_hex(curves[0].colour).upper() == style.COLOURS["bp"]
+
+
+def test_every_method_has_its_own_colour_and_label() -> None:
+    assert style.COLOURS.keys() == style.LABELS.keys()
+    assert len({*style.COLOURS.values(), *style.SPARE_COLOURS}) == len(style.COLOURS) + len(style.SPARE_COLOURS)
+    assert len(set(style.LABELS.values())) == len(style.LABELS)
+    assert style.colour("mine") in style.SPARE_COLOURS
+
+
+def test_caption() -> None:
+    config: Config = {
+        "experiment": "demo",
+        "scale": "laptop",
+        "network.width": 100,
+        "data.tasks": 80,
+        "data.task_length": 5000,
+    }
+    frame = pd.concat([run(name, seed, [80.0] * 80, config=config) for name in ("bp", "cbp") for seed in (0, 1)])
+    frame["data_description"] = "5,000 MNIST images"
+    text = " ".join(caption(frame).split())
+    assert text == (
+        "demo: mean and ±1 standard error over seeds (2 each); thin lines: each seed. 5,000 MNIST images, "
+        "scale laptop, width 100, 80 tasks, 5,000 examples a task, bins of 2 tasks."
+    )
+    fewer = frame[(frame["learner.name"] == "cbp") | (frame["seed"] == 0)]
+    assert "over seeds (1 for BP; 2 for CBP)" in " ".join(caption(fewer).split())
+    assert default_bin_size(frame[frame["task"] <= 40]) == 1
+    assert default_bin_size(frame[frame["task"] <= 41]) == 2
+
+
+@pytest.mark.parametrize("sizes", [(0.003,), (0.001, 0.003, 0.01)])
+def test_nothing_overlaps_or_leaves_the_figure(sizes: tuple[float, ...]) -> None:
+    runs = [run(name, 0, [80.0] * 9, "incomplete", {"learner.step_size": s}) for name in style.COLOURS for s in sizes]
+    drawn = figure(pd.concat(runs))
+    drawn.draw_without_rendering()
+    whole = drawn.bbox
+    legend = drawn.legends[0].get_window_extent()
+    words = drawn._supxlabel.get_window_extent()  # type: ignore[attr-defined]
+    boxes = [ax.get_tightbbox() for ax in drawn.axes]
+    assert all(box is not None and not box.overlaps(legend) and not box.overlaps(words) for box in boxes)
+    assert legend.x0 >= whole.x0
+    assert legend.x1 <= whole.x1
+    assert legend.y1 <= whole.y1
+    assert words.x1 <= whole.x1
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    for learner in ("bp", "cbp"):
+        for seed in (0, 1):
+            folder = RunFolder(tmp_path / "demo" / f"{learner}_seed{seed}")
+            rows = [
+                {"task": task, "accuracy": 80.0, "dead_units": 1.0, "weight_magnitude": 0.1, "effective_rank": 50.0}
+                for task in (1, 2, 3)
+            ]
+            folder.begin({"experiment": "demo", "learner": {"name": learner}, "seed": seed}, {})
+            folder.finish("complete", [{**row, "accuracy": 80.0 + seed} for row in rows], 1.0)
+    return tmp_path
+
+
+def test_draw_twice_gives_the_same_bytes(results: Path) -> None:
+    text, paths = draw("demo", results)
+    assert [path.name for path in paths] == ["demo.png", "demo.pdf"]
+    assert "80.50 ± 0.50" in text
+    before = [path.read_bytes() for path in paths]
+    assert before[0].startswith(b"\x89PNG")
+    draw("demo", results)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_main_prints_table_and_paths(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--results-dir", str(results)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("learner")
+    assert printed[-2:] == [str(results / "figures" / "demo.png"), str(results / "figures" / "demo.pdf")]
+
+
+@pytest.mark.parametrize("name", ["nothing", *FIGURES])
+def test_what_cannot_be_drawn_is_one_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--results-dir", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert ("unknown figure" if name == "nothing" else "no runs in") in lines[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script(results: Path) -> None:
+    def script(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, str(ROOT / "scripts" / "figures.py"), *arguments]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+
+    done = script("demo", "--results-dir", str(results))
+    assert (done.returncode, done.stderr) == (0, "")
+    failed = script("fig99", "--results-dir", str(results))
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == f"unknown figure fig99; there are: {', '.join(FIGURES)}\n"

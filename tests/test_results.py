@@ -1,0 +1,324 @@
+"""Run folders: what comes back, what a crash leaves, what a damaged folder says."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.results import Row, RunFolder, digest, load_experiment, metrics_csv, run_name
+
+TASKS = 4
+PROVENANCE = {"tasks": TASKS, "data_description": "ten digits"}
+
+
+def config(learner: str = "bp", seed: int = 0, **learner_keys: Any) -> dict[str, Any]:
+    keys = {"name": learner, "step_size": 0.003, **learner_keys}
+    return {"experiment": "trial", "learner": keys, "network": {"width": 100}, "scale": "smoke", "seed": seed}
+
+
+def row(task: int, weight: float) -> Row:
+    return {"task": task, "examples": 10 * task, "accuracy": 100 / 3 + weight, "effective_rank": math.nan}
+
+
+def train(folder: RunFolder, *, restart: bool = False) -> None:
+    """A run of four tasks whose rows depend on the state, as a runner would write it."""
+    if not restart and folder.status() == "complete":
+        folder.tidy()
+        return
+    folder.begin(config(), PROVENANCE, restart=restart)
+    rows, state, seconds = folder.restore() or ([], {"w": np.array([0.1, 0.2])}, 0.0)
+    for task in range(len(rows) + 1, TASKS + 1):
+        state = {"w": np.sin(state["w"] * 1.1)}
+        rows.append(row(task, float(state["w"].sum())))
+        seconds += 1
+        folder.save(rows, state, seconds)
+    folder.finish("complete", rows, seconds)
+
+
+def contents(folder: RunFolder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+
+def exact(array: np.ndarray) -> tuple[np.dtype, tuple[int, ...], bytes]:
+    return array.dtype, array.shape, array.tobytes()
+
+
+def one_line(error: pytest.ExceptionInfo[ConfigError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_a_finished_run_leaves_three_files(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.status() is None
+    train(folder)
+    assert set(contents(folder)) == {"metrics.csv", "config.yaml", "run.json"}
+    assert folder.status() == "complete"
+    run = json.loads((folder.path / "run.json").read_text())
+    assert run == {"status": "complete", "seed": 0, "tasks_done": 4, "wall_seconds": 4.0, **PROVENANCE}
+
+
+def test_csv_text() -> None:
+    int64: Any = np.int64(5000)
+    float32: Any = np.float32(1e-9)
+    rows: list[Row] = [
+        {"task": 1, "examples": int64, "accuracy": 100 / 3, "loss": math.nan},
+        {"task": 2, "examples": 10000, "accuracy": 85.0, "loss": float32},
+    ]
+    assert metrics_csv(rows) == "task,examples,accuracy,loss\n1,5000,33.333333,\n2,10000,85,9.9999997e-10\n"
+    assert metrics_csv([]) == "task,examples\n"
+    with pytest.raises(ValueError, match="differ in their columns"):
+        metrics_csv([{"task": 1}, {"task": 2, "loss": 0.5}])
+
+
+def test_restore_is_bit_identical(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    rows = [
+        {"task": 1, "loss": 0.1 + 0.2, "x": math.nan, "y": 5e-324},
+        {"task": 2, "loss": -0.0, "x": math.inf, "y": 3.0},
+    ]
+    state: dict[str, np.ndarray] = {
+        "w/1": np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32),
+        "age": np.arange(3),
+        "empty": np.empty((0, 2)),
+        "done": np.array(True),
+    }
+    folder.begin(config(), PROVENANCE)
+    folder.save(rows, state, 1.25)
+    restored = folder.restore()
+    assert restored is not None
+    got_rows, got_state, seconds = restored
+    assert repr(got_rows) == repr(rows)
+    assert seconds == 1.25
+    assert [(name, *exact(array)) for name, array in got_state.items()] == [
+        (name, *exact(array)) for name, array in state.items()
+    ]
+    with pytest.raises(ValueError, match="generator"):
+        folder.save([], {"generator": np.array([object()])}, 0.0)
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk: these tests kill the writer, not the machine."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL: nothing catches it on the way out."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, call: int, *, after: bool) -> None:
+    """Let the `call`-th change of the folder (a rename or a removal) be the last, not done or just done."""
+    count = 0
+
+    def dying(change: Callable[..., None]) -> Callable[..., None]:
+        def changed(*args: Any, **kwargs: Any) -> None:
+            nonlocal count
+            count += 1
+            if count < call or (count == call and after):
+                change(*args, **kwargs)
+            if count >= call:
+                raise KilledError
+
+        return changed
+
+    monkeypatch.setattr(os, "replace", dying(os.replace))
+    monkeypatch.setattr(Path, "unlink", dying(Path.unlink))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_kill_at_any_change_ends_in_the_same_bytes(tmp_path: Path, restart: bool, after: bool) -> None:
+    whole = RunFolder(tmp_path / "whole")
+    train(whole)
+    for call in range(1, 100):
+        folder = RunFolder(tmp_path / f"killed{call}")
+        if restart:
+            train(folder)
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(patch, call, after=after)
+            try:
+                train(folder, restart=restart)
+                break
+            except KilledError:
+                pass
+        for _ in range(2):
+            train(folder)
+        assert contents(folder) == contents(whole), f"killed at change {call}"
+    assert call > 3 * TASKS  # the loop ended because a run was not killed any more, after every change had its turn
+    assert contents(folder) == contents(whole)
+
+
+def test_begin_keeps_the_checkpoint_and_refuses_a_finished_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(config(), PROVENANCE)
+    folder.save([row(1, 0.0)], {"w": np.zeros(2)}, 1.0)
+    (tmp_path / "metrics.csv").unlink()
+    folder.begin(config(), PROVENANCE)
+    assert folder.restore() is not None
+    folder.begin(config(), PROVENANCE, restart=True)
+    assert folder.restore() is None
+    train(folder)
+    with pytest.raises(ValueError, match="restart=True"):
+        folder.begin(config(), PROVENANCE)
+    with pytest.raises(ValueError, match="not incomplete"):
+        folder.finish("incomplete", [], 0.0)
+
+
+def test_any_damage_to_the_checkpoint_starts_the_run_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = RunFolder(tmp_path)
+    rows, state = [row(1, 0.5)], {"w": np.arange(4.0)}
+    folder.begin(config(), PROVENANCE)
+    folder.save(rows, state, 1.0)
+    checkpoint = tmp_path / "checkpoint.npz"
+    good = checkpoint.read_bytes()
+    flipped = [good[:i] + bytes([good[i] ^ 0x55]) + good[i + 1 :] for i in range(0, len(good), 7)]
+    for bad in [b"", b"text\n", good[:-1], good[: len(good) // 2], *flipped]:
+        checkpoint.write_bytes(bad)
+        caplog.clear()
+        restored = folder.restore()
+        if restored is None:
+            assert "the run starts again" in caplog.text
+            assert len(caplog.records) == 1
+        else:  # a byte that carries no content, such as a time stamp of the archive
+            assert repr(restored[0]) == repr(rows)
+            assert exact(restored[1]["w"]) == exact(state["w"])
+            assert restored[2] == 1.0
+    checkpoint.write_bytes(good[:-1])
+    train(folder)
+    assert folder.status() == "complete"
+
+
+def test_digest_and_name() -> None:
+    assert digest({"a": 1, "b": {"c": 0.01, "d": None}}) == digest({"b": {"d": None, "c": 1e-2}, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+    assert digest({}) == "44136fa3"  # sha256 of "{}"
+    assert run_name({"learner": {"name": "cbp"}}, 7) == f"cbp_{digest({'learner': {'name': 'cbp'}})}_seed7"
+    with pytest.raises(ConfigError, match="names a folder"):
+        run_name({"learner": {"name": "../cbp"}}, 7)
+
+
+def test_load_experiment(tmp_path: Path) -> None:
+    runs: list[tuple[str, int, dict[str, Any]]] = [
+        ("cbp", 1, {"replacement_rate": 1e-5, "betas": [0.9, 0.999]}),
+        ("bp", 3, {"loss": "l1"}),
+    ]
+    for learner, seed, keys in runs:
+        folder = RunFolder(tmp_path / f"{learner}_seed{seed}")
+        folder.begin({**config(learner, seed, **keys), "accuracy": "online"}, PROVENANCE)
+        folder.save([row(1, 0.0), row(2, 1.0)], {}, 2.0)
+    folder.finish("complete", [row(1, 0.0), row(2, 1.0)], 2.0)
+    RunFolder(tmp_path / "unsaved").begin(config(), PROVENANCE)
+    frame = load_experiment(tmp_path)
+    measured, known = ["task", "examples", "accuracy", "effective_rank"], ["run", "status", "seed", "data_description"]
+    assert list(frame.columns[:8]) == measured + known
+    assert frame[[*known, "learner.name", "task"]].to_numpy().tolist() == [
+        ["bp_seed3", "complete", 3, "ten digits", "bp", 1],
+        ["bp_seed3", "complete", 3, "ten digits", "bp", 2],
+        ["cbp_seed1", "incomplete", 1, "ten digits", "cbp", 1],
+        ["cbp_seed1", "incomplete", 1, "ten digits", "cbp", 2],
+    ]
+    assert frame["accuracy"].tolist() == [33.333333, 34.333333] * 2
+    assert frame["effective_rank"].isna().all()
+    assert frame["learner.replacement_rate"].isna().tolist() == [True, True, False, False]
+    assert frame["learner.replacement_rate"].iloc[2] == 1e-5
+    assert frame["learner.betas"].iloc[2] == "[0.9, 0.999]"
+    assert frame["config.accuracy"].unique().tolist() == ["online"]
+    assert frame["scale"].unique().tolist() == ["smoke"]
+
+
+def test_a_run_that_diverged_at_once_is_one_row(tmp_path: Path) -> None:
+    for learner in ("bp", "cbp"):
+        folder = RunFolder(tmp_path / learner)
+        folder.begin(config(learner), PROVENANCE)
+        folder.finish("diverged", [] if learner == "bp" else [row(1, 0.0)], 0.5)
+    frame = load_experiment(tmp_path)
+    assert frame["task"].tolist() == [0, 1]
+    assert frame["accuracy"].isna().tolist() == [True, False]
+    assert frame["status"].tolist() == ["diverged", "diverged"]
+
+
+def test_nothing_there_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_experiment(tmp_path / "demo")
+    assert f"no runs in {tmp_path / 'demo'}" in one_line(error)
+    assert "python -m cbp_experiments -m experiment=demo" in one_line(error)
+    with pytest.raises(ConfigError, match="experiment=mnist/width"):
+        load_experiment(tmp_path / "mnist" / "width", "mnist/width")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("metrics.csv", lambda text: ""),
+        ("metrics.csv", lambda text: text[:-4]),
+        ("metrics.csv", lambda text: text[:-4] + "\n"),
+        ("metrics.csv", lambda text: text[: text.rindex("4,40")]),
+        ("metrics.csv", lambda text: text.replace("3,30", "x,30")),
+        ("metrics.csv", lambda text: text.replace("task", "step")),
+        ("run.json", lambda text: text[:-3]),
+        ("run.json", lambda text: "[]"),
+        ("run.json", lambda text: text.replace("complete", "done")),
+        ("config.yaml", lambda text: "learner: {name: [\n"),
+        ("config.yaml", lambda text: "seed: 1\n"),
+        ("config.yaml", lambda text: ""),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable[[str], str]) -> None:
+    folder = RunFolder(tmp_path / "run")
+    train(folder)
+    path = folder.path / name
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(ConfigError) as error:
+        load_experiment(tmp_path)
+    assert f"{path} is damaged" in one_line(error)
+    train(folder, restart=True)
+    assert len(load_experiment(tmp_path)) == TASKS
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    for name in ("config.yaml", "run.json"):
+        train(RunFolder(tmp_path / "run"))
+        (tmp_path / "run" / name).unlink()
+        with pytest.raises(ConfigError) as error:
+            load_experiment(tmp_path)
+        assert f"{tmp_path / 'run' / name} cannot be read (No such file or directory)" in one_line(error)
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError) as error:
+        RunFolder(tmp_path / "file" / "run").begin(config(), PROVENANCE)
+    assert str(tmp_path / "file" / "run") in one_line(error)
+    assert "results_dir=" in one_line(error)
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    train(folder)
+    before = contents(folder)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="No space left on device") as error:
+        folder.finish("complete", [row(1, 0.0)], 1.0)
+    assert "metrics.csv" in one_line(error)
+    assert contents(folder) == before
+
+
+def test_results_and_figures_do_without_torch() -> None:
+    code = "import sys, cbp_experiments.figures.draw; print({'torch', 'hydra', 'omegaconf'} & set(sys.modules))"
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "set()"
