@@ -26,7 +26,9 @@ def main() -> None:
     except USER_ERRORS as error:
         sys.exit(fail(explain(error)))
     except OSError as error:
-        sys.exit(fail(f"{error.filename or error}: {error.strerror or 'cannot be used'}; choose another results_dir=..."))
+        sys.exit(
+            fail(f"{error.filename or error}: {error.strerror or 'cannot be used'}; choose another results_dir=...")
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -4,12 +4,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from cbp_experiments.config import Job
-from cbp_experiments.engines import Engine, Problem
+from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.results import load_experiment
 from cbp_experiments.summary import table
@@ -23,10 +22,11 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     layers = "-".join(str(n) for n in problem.network.sizes(problem.inputs, stream.classes))
     tasks_left = sum(stream.tasks - done for _, status, done in runs if status != "finished before")
     updates = -(-stream.task_length // stream.batch_size)
-    print(f"\n{_multirun_position()}{job.experiment}: {job.learner.name}, {_count(len(runs), 'run')} (seeds {_span(job.seeds)})")
+    seeds, threads = _span(job.seeds), _count(engine.workers * engine.threads, "thread")
+    print(f"\n{_multirun_position()}{job.experiment}: {job.learner.name}, {_count(len(runs), 'run')} (seeds {seeds})")
     print(f"  data     {stream.description}; {stream.tasks} tasks of {stream.task_length:,} examples")
     print(f"  network  {layers}, {problem.network.activation}")
-    print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {_count(engine.workers * engine.threads, 'thread')}")
+    print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {threads}")
     for name, status, done in runs:
         if status == "continued":
             print(f"  continued after task {done}: {name}")
@@ -50,17 +50,13 @@ def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int)
     """Seconds for `tasks` tasks of one run in all, by short trials with networks of their own."""
     seeds = seeds if engine.together else seeds[:1]
     batch, length = problem.stream.batch_size, problem.stream.task_length
-    threads = torch.get_num_threads()
-    torch.set_num_threads(engine.threads)
-    try:
+    with limited_threads(engine.threads):
         seconds_of_a_task(problem, engine, seeds, batch)  # compiles
         measuring = seconds_of_a_task(problem, engine, seeds, batch)
         bare = replace(problem, measurements=Measurements(features=[]))
         examples = min(8 * batch, length)
         while (learning := seconds_of_a_task(bare, engine, seeds, examples)) < TRIAL_SECONDS and examples < length:
             examples = min(4 * examples, length)
-    finally:
-        torch.set_num_threads(threads)
     return tasks * (measuring + learning * length / examples) / len(seeds) / engine.workers
 
 

@@ -62,7 +62,9 @@ def build_job(config: DictConfig) -> Job:
     assert isinstance(plain, dict)
     experiment, results_dir = str(plain["experiment"]), str(plain["results_dir"])
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", experiment):
-        raise ConfigError(f"experiment={experiment}: it names a folder below results_dir; use letters, digits, _ - . and /")
+        raise ConfigError(
+            f"experiment={experiment}: it names a folder below results_dir; use letters, digits, _ - . and /"
+        )
     if not isinstance(plain["force"], bool):
         raise ConfigError(f"force must be true or false, got {plain['force']!r}")
     return Job(

@@ -36,21 +36,22 @@ class Measurements:
         Feature metrics are given in percent of the units. Per-layer values follow as `<metric>_<layer from 1>`.
         """
         runs = len(weights[0])
-        finite = torch.stack([torch.isfinite(h).flatten(1).all(1) for h in hidden]).all(0) if hidden else None
-        totals: dict[str, Tensor] = {}
+        totals: dict[str, Tensor] = {"weight_magnitude": metrics.weight_magnitude(weights).cpu()}
         layers: dict[str, Tensor] = {}
+        finite = torch.stack([h.sum(dim=(1, 2)) for h in hidden]).isfinite().all(dim=0).cpu() if hidden else None
+        if finite is not None and not finite.all():  # a run about to diverge must not disturb the others' metrics
+            hidden = [h.nan_to_num() for h in hidden]
         for name in self.features:
-            if not hidden or (name in metrics.RANKS and task % self.rank_every):
-                percent = torch.full((runs, len(hidden)), torch.nan)
+            if finite is None or (name in metrics.RANKS and task % self.rank_every):
+                percent = torch.full((runs, len(hidden)), torch.nan, dtype=torch.float64)
             else:
                 metric = _feature_metric(name)
-                percent = torch.stack([100 * metric(h.nan_to_num()) / h.shape[2] for h in hidden], dim=1).cpu()
-                percent[~finite.cpu()] = torch.nan
-            units = torch.tensor([float(h.shape[2]) for h in hidden])
+                percent = torch.stack([100 * metric(h).double().cpu() / h.shape[2] for h in hidden], dim=1)
+                percent[~finite] = torch.nan
+            units = torch.tensor([h.shape[2] for h in hidden], dtype=torch.float64)
             share = units / units.sum() if name in POOLED else torch.full_like(units, 1 / max(len(hidden), 1))
             totals[name] = (percent * share).sum(dim=1) if hidden else torch.full((runs,), torch.nan)
             layers |= {f"{name}_{i + 1}": percent[:, i] for i in range(len(hidden))}
-        totals["weight_magnitude"] = metrics.weight_magnitude(weights).cpu()
         layers |= {f"weight_magnitude_{i + 1}": metrics.weight_magnitude([w]).cpu() for i, w in enumerate(weights)}
         columns = totals | layers
         return [{name: values[run].item() for name, values in columns.items()} for run in range(runs)]
@@ -61,5 +62,5 @@ def _feature_metric(name: str) -> metrics.FeatureMetric:
         return get_method(name if "." in name else f"cbp_experiments.metrics.{name}")
     except Exception as error:
         raise ConfigError(
-            f"metrics.features: no metric {name!r}; give a function of cbp_experiments/metrics.py or package.module.function"
+            f"metrics.features: no metric {name!r}; take one of metrics.py or your own as package.module.function"
         ) from error

@@ -25,7 +25,7 @@ GAINS = {"relu": 2**0.5, "leaky_relu": (2 / (1 + 0.01**2)) ** 0.5, "elu": 2**0.5
 
 @dataclass(frozen=True)
 class MLP:
-    """Fully connected network (paper, Online Permuted MNIST): `depth` hidden layers of `width` units; depth 0 is linear."""
+    """Fully connected network (paper, Online Permuted MNIST) of `depth` hidden layers; depth 0 is a linear learner."""
 
     width: int = 2000
     depth: int = 3

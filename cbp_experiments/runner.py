@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from cbp_experiments.announce import announce, conclude
 from cbp_experiments.config import Job
-from cbp_experiments.engines import Engine, Group, Problem, Row, State, choose_engine
+from cbp_experiments.engines import Engine, Group, Problem, Row, State, choose_engine, limited_threads
 from cbp_experiments.provenance import provenance
 from cbp_experiments.results import FINISHED, RunFolder, run_name
 
@@ -26,7 +26,10 @@ def run_job(job: Job) -> None:
     problem = Problem(stream, job.network, job.learner, job.metrics, job.engine)
     engine = choose_engine(problem)
     name = job.identity(engine.name)
-    runs = [Run(seed, RunFolder(job.results_dir / job.experiment / run_name(name, seed)), stream.tasks) for seed in job.seeds]
+    runs = [
+        Run(seed, RunFolder(job.results_dir / job.experiment / run_name(name, seed)), stream.tasks)
+        for seed in job.seeds
+    ]
     due = [run for run in runs if job.force or run.folder.status() not in FINISHED]
     facts = provenance() | {
         "tasks": stream.tasks,
@@ -37,6 +40,8 @@ def run_job(job: Job) -> None:
     }
     for run in due:
         run.begin(job.run_config(run.seed, engine.name), facts, job.force)
+    for run in runs:
+        run.folder.tidy()
     announce(job, problem, engine, runs=[(run.folder.path.name, run.status, len(run.rows)) for run in runs])
     train(problem, engine, due)
     conclude(job, [run.folder.path.name for run in runs])
@@ -67,7 +72,9 @@ class Run:
         self.seconds += seconds
         if row is None:
             self.status = "diverged"
-            tqdm.write(f"{self.folder.path.name} diverged in task {len(self.rows) + 1}: its loss is not finite any more")
+            tqdm.write(
+                f"{self.folder.path.name} diverged in task {len(self.rows) + 1}: its loss is not finite any more"
+            )
         else:
             self.rows.append(row)
             if len(self.rows) == self.tasks:
@@ -116,15 +123,15 @@ class Convoy:
 
 def train(problem: Problem, engine: Engine, due: list[Run]) -> None:
     """Advance all runs to their last task, with a progress bar in updates of one run."""
-    stream, threads_before = problem.stream, torch.get_num_threads()
+    stream = problem.stream
     updates = -(-stream.task_length // stream.batch_size)
     left = sum(run.tasks - len(run.rows) for run in due) * updates
-    try:
-        with tqdm(total=left, unit=" updates", unit_scale=True, mininterval=0.5, disable=not left) as bar:
-            for wave in waves(problem, engine, due):
-                take_turns([Convoy(problem, engine, runs) for runs in wave], engine, bar)
-    finally:
-        torch.set_num_threads(threads_before)
+    with (
+        limited_threads(engine.threads),
+        tqdm(total=left, unit=" updates", unit_scale=True, mininterval=0.5, disable=not left) as bar,
+    ):
+        for wave in waves(problem, engine, due):
+            take_turns([Convoy(problem, engine, runs) for runs in wave], engine, bar)
 
 
 def waves(problem: Problem, engine: Engine, due: list[Run]) -> Iterator[list[list[Run]]]:
@@ -174,4 +181,3 @@ def take_turns(convoys: list[Convoy], engine: Engine, bar: tqdm) -> None:
 
 class Stopped(Exception):
     """Ends a task from within, at the second Ctrl-C."""
-

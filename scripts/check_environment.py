@@ -71,7 +71,7 @@ def main() -> int:
         return 0
     try:
         code, finding = check(*sys.argv[2:3])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         code, finding = BROKEN, str(error)
     if code:
         print(finding)

@@ -45,7 +45,7 @@ case $state in
     3) say "updating .venv: $finding" ;;
     *)
         find_python
-        if [ -e .venv ] || [ -L .venv ]; then say "making .venv anew: ${finding:-its Python does not run}"; fi
+        if [ -e .venv ] || [ -L .venv ]; then say "making .venv anew: ${finding:-it has no Python that runs}"; fi
         say "Python $version at $base; this takes a minute or two, most of it for PyTorch"
         rm -rf .venv
         "$base" -m venv .venv

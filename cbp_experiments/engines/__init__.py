@@ -1,15 +1,19 @@
 """Two engines, one definition of the learners: which one trains a problem, and the groups of runs it advances."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+import torch
+from threadpoolctl import threadpool_limits
 
 from cbp_experiments.engines import online
 from cbp_experiments.engines.base import EngineOptions, Group, Problem, Row, State
 from cbp_experiments.engines.ensemble import Ensemble, choose_device
 from cbp_experiments.errors import ConfigError
 
-__all__ = ["Engine", "EngineOptions", "Group", "Problem", "Row", "State", "choose_engine"]
+__all__ = ["Engine", "EngineOptions", "Group", "Problem", "Row", "State", "choose_engine", "limited_threads"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,23 @@ def choose_engine(problem: Problem) -> Engine:
         return Engine("ensemble", str(device), reason, True, 1, workers, Ensemble)
     examples = online.sparse_examples(problem)
     reason = "as asked" if asked == "online" else "auto: mini-batch 1 on the CPU"
-    return Engine("online", "cpu", reason, False, workers, 1, lambda problem, seeds: online.OnlineRun(problem, examples, seeds[0]))
+    return Engine(
+        "online", "cpu", reason, False, workers, 1, lambda problem, seeds: online.OnlineRun(problem, examples, seeds[0])
+    )
 
 
 def cores() -> int:
     """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Let PyTorch and the BLAS libraries use so many threads in this process."""
+    before = torch.get_num_threads()
+    with threadpool_limits(threads, "blas"):
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

@@ -1,13 +1,16 @@
-"""The online engine: mini-batch 1 on the CPU, compiled (kernel.py). Each run is a group of its own, one a core at a time."""
+"""The online engine: mini-batch 1 on the CPU, compiled (kernel.py). Each run is a group of its own, on one thread."""
+
+from itertools import pairwise
 
 import numpy as np
 import torch
 
-from cbp_experiments.engines import kernel
+from cbp_experiments.engines import kernel, structures
 from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
+from cbp_experiments.engines.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
 
-CHUNK = 10 * kernel.RESUM_EVERY  # updates between calls of progress
+CHUNK = 10 * RESUM_EVERY  # updates between calls of progress
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
 ACTIVATIONS = {"relu": 0, "leaky_relu": 1, "elu": 2, "swish": 3, "tanh": 4, "sigmoid": 5}
 UTILITIES = {"adaptable_contribution": 0, "contribution": 1, "adaptation": 2, "weight": 3, "random": 4}
@@ -32,7 +35,7 @@ def refusal(problem: Problem) -> str | None:
 class OnlineRun:
     """Group of one seed (engines.base.Group)."""
 
-    def __init__(self, problem: Problem, examples: kernel.Examples, seed: int):
+    def __init__(self, problem: Problem, examples: structures.Examples, seed: int):
         self.problem = problem
         self.examples = examples
         self.seeds = [seed]
@@ -101,7 +104,11 @@ class OnlineRun:
 
     def _arrays(self) -> State:
         kept = {"weights": self.network.weights, "biases": self.network.biases}
-        names = ("utility", "mean_activation", "correction", "age", "to_replace") if self.problem.learner.replacement_rate else ()
+        names = (
+            ("utility", "mean_activation", "correction", "age", "to_replace")
+            if self.problem.learner.replacement_rate
+            else ()
+        )
         return kept | {name: getattr(self.replacement, name) for name in names}
 
     def state(self, run: int) -> State:
@@ -112,31 +119,31 @@ class OnlineRun:
             array[:] = state[name]
 
 
-def sparse_examples(problem: Problem) -> kernel.Examples:
+def sparse_examples(problem: Problem) -> structures.Examples:
     """The stream's images without their zeros, shared by all runs."""
     stream, dtype = problem.stream, np.dtype(problem.options.dtype)
     rows, features = np.nonzero(stream.images)
     values = stream.images[rows, features].astype(dtype) * dtype.type(stream.scale)
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(stream.images)))])
-    return kernel.Examples(starts, features.astype(np.int32), values, stream.labels)
+    return structures.Examples(starts, features.astype(np.int32), values, stream.labels)
 
 
-def _network(sizes: list[int], activation: int, dtype: np.dtype) -> kernel.Network:
+def _network(sizes: list[int], activation: int, dtype: np.dtype) -> structures.Network:
     strides = [-(-size // LANE) * LANE for size in sizes]
-    lengths = [a * b for a, b in zip(strides[:-1], strides[1:], strict=True)]
+    lengths = [a * b for a, b in pairwise(strides)]
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     weights = torch.zeros(sum(lengths), dtype=getattr(torch, dtype.name)).numpy()  # torch aligns to 64 bytes
     biases = np.zeros((len(lengths), max(strides)), dtype)
-    return kernel.Network(np.array(sizes), np.array(strides), starts, weights, biases, activation)
+    return structures.Network(np.array(sizes), np.array(strides), starts, weights, biases, activation)
 
 
-def _replacement(learner: Learner, network: kernel.Network, bounds: list[float]) -> kernel.Replacement:
+def _replacement(learner: Learner, network: structures.Network, bounds: list[float]) -> structures.Replacement:
     dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
     if learner.replacement_rate == 0:
         widest = layers = 0
     eta = learner.decay_rate
     hidden = (max(layers - 1, 0), widest)
-    return kernel.Replacement(
+    return structures.Replacement(
         rate=learner.replacement_rate,
         maturity_threshold=learner.maturity_threshold,
         utility_kind=UTILITIES[learner.utility],
@@ -152,14 +159,14 @@ def _replacement(learner: Learner, network: kernel.Network, bounds: list[float])
     )
 
 
-def _scratch(network: kernel.Network) -> kernel.Scratch:
+def _scratch(network: structures.Network) -> structures.Scratch:
     dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
-    return kernel.Scratch(
+    return structures.Scratch(
         h=np.zeros((layers + 1, widest), dtype),
         slope=np.zeros((layers + 1, widest), dtype),
         step=np.zeros((layers + 1, widest), dtype),
         rows=np.zeros((layers, widest), np.int64),
         x=np.zeros((layers, widest), dtype),
-        count=np.zeros(layers, np.int64),
+        active=np.zeros(layers, np.int64),
         back=np.zeros(widest, dtype),
     )

@@ -1,25 +1,31 @@
 """The online engine's arithmetic on rows of a weight matrix, where nearly all of its time goes.
 
-A weight matrix is stored `w [in, out]`, so that one input owns one row, padded with zeros to whole vector registers. Every
-function works on the rows of the `count` inputs `rows[:count]` that are not zero, four or eight at a time: the vector
-they share then stays in registers. (No slices here: a view of a row would cost more in reference counts than its sum.)
-
-Sums may be reassociated, but not-a-number and infinity keep their meaning: the engine must see a run diverge.
+A weight matrix is stored `w [in, out]`, so that one input owns one row, padded with zeros to whole vector registers.
+Every function works on the rows of the `count` inputs `rows[:count]` that are not zero, four or eight at a time: the
+vector they share then stays in registers.
 """
 
-import numba
+from numpy import ndarray
 
-jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}, _nrt=False)
-inlined = numba.njit(inline="always", error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}, _nrt=False)
+from cbp_experiments.engines.compiling import jit
 
 
 @jit
-def add_rows(w, rows, x, count, out):
+def add_rows(w: ndarray, rows: ndarray, x: ndarray, count: int, out: ndarray) -> None:
     """out += sum over q of x[q] w[row q]: the forward pass."""
     n = w.shape[1]
     q = 0
     while q + 8 <= count:
-        r0, r1, r2, r3, r4, r5, r6, r7 = rows[q], rows[q + 1], rows[q + 2], rows[q + 3], rows[q + 4], rows[q + 5], rows[q + 6], rows[q + 7]
+        r0, r1, r2, r3, r4, r5, r6, r7 = (
+            rows[q],
+            rows[q + 1],
+            rows[q + 2],
+            rows[q + 3],
+            rows[q + 4],
+            rows[q + 5],
+            rows[q + 6],
+            rows[q + 7],
+        )
         x0, x1, x2, x3, x4, x5, x6, x7 = x[q], x[q + 1], x[q + 2], x[q + 3], x[q + 4], x[q + 5], x[q + 6], x[q + 7]
         for j in range(n):
             out[j] += (x0 * w[r0, j] + x1 * w[r1, j] + x2 * w[r2, j] + x3 * w[r3, j]) + (
@@ -33,7 +39,7 @@ def add_rows(w, rows, x, count, out):
 
 
 @jit
-def update_rows(w, rows, x, count, step):
+def update_rows(w: ndarray, rows: ndarray, x: ndarray, count: int, step: ndarray) -> None:
     """w[row q] -= x[q] step: the update of the first layer, whose inputs need no gradient."""
     n = w.shape[1]
     q = 0
@@ -54,7 +60,7 @@ def update_rows(w, rows, x, count, step):
 
 
 @jit
-def backward_rows(w, rows, x, count, step, back):
+def backward_rows(w: ndarray, rows: ndarray, x: ndarray, count: int, step: ndarray, back: ndarray) -> None:
     """back[q] = w[row q] . step, then w[row q] -= x[q] step, in one pass over the row."""
     zero = w[0, 0] * 0
     n = w.shape[1]
@@ -85,7 +91,16 @@ def backward_rows(w, rows, x, count, step, back):
 
 
 @jit
-def backward_rows_tracked(w, rows, x, count, step, back, row_sums, column_sums):
+def backward_rows_tracked(
+    w: ndarray,
+    rows: ndarray,
+    x: ndarray,
+    count: int,
+    step: ndarray,
+    back: ndarray,
+    row_sums: ndarray,
+    column_sums: ndarray,
+) -> None:
     """As backward_rows; keeps the sums of |w| of each row and column up to date on the way."""
     zero = w[0, 0] * 0
     n = w.shape[1]

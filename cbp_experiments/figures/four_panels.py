@@ -19,7 +19,7 @@ PANELS = {
     "effective_rank": "Effective rank (% of units)",
 }
 POINTS = 40  # at most, on a line
-CAPTION_WIDTH = 145  # characters
+CAPTION_WIDTH = 130  # characters
 
 
 def four_panels(frame: pd.DataFrame, axes: Sequence[Axes], bin_size: int | None = None) -> Sequence[Axes]:

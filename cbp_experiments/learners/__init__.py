@@ -13,7 +13,7 @@ __all__ = ["Learner", "Mechanism", "Step", "UnitReplacement", "build_step"]
 
 def build_step(learner: Learner, network: StackedMLP, bounds: list[float]) -> Step:
     """The learner's training step on a network whose weights were drawn from +-`bounds[l]`."""
-    optimizer = {"sgd": SGD, "adam": Adam}[learner.optimizer](learner, network.parameters)
+    optimizer = SGD(learner, network.parameters) if learner.optimizer == "sgd" else Adam(learner, network.parameters)
     mechanisms: list[Mechanism] = []
     if learner.replacement_rate:
         mechanisms.append(UnitReplacement(learner, bounds))

@@ -17,7 +17,7 @@ class Optimizer(Protocol):
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         """Change the parameters in place."""
 
-    def reset(self, parameter: int, where: tuple[object, ...]) -> None:
+    def reset(self, parameter: int, where: tuple[int | slice, ...]) -> None:
         """Forget what is kept for `parameters[parameter][where]`, whose weights have been drawn anew."""
 
 
@@ -36,7 +36,7 @@ class SGD:
                 gradient = self.state[f"velocity_{i}"].mul_(self.momentum).add_(gradient)
             parameter.sub_(gradient, alpha=self.step_size)
 
-    def reset(self, parameter: int, where: tuple[object, ...]) -> None:
+    def reset(self, parameter: int, where: tuple[int | slice, ...]) -> None:
         if self.momentum and self.reset_momentum:
             self.state[f"velocity_{parameter}"][where] = 0.0
 
@@ -65,6 +65,6 @@ class Adam:
             scale = (second / (1 - beta2**t)).sqrt_().add_(self.epsilon)
             parameter.sub_(first / (1 - beta1**t) / scale, alpha=self.step_size)
 
-    def reset(self, parameter: int, where: tuple[object, ...]) -> None:
+    def reset(self, parameter: int, where: tuple[int | slice, ...]) -> None:
         for kept in ("first", "second", "updates"):
             self.state[f"{kept}_{parameter}"][where] = 0.0

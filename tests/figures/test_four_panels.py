@@ -150,7 +150,7 @@ def test_caption() -> None:
 @pytest.mark.parametrize("sizes", [(0.003,), (0.001, 0.003, 0.01)])
 def test_nothing_overlaps_or_leaves_the_figure(sizes: tuple[float, ...]) -> None:
     runs = [run(name, 0, [80.0] * 9, "incomplete", {"learner.step_size": s}) for name in style.COLOURS for s in sizes]
-    drawn = figure(pd.concat(runs))
+    drawn = figure(pd.concat(runs).assign(data_description="5,000 MNIST images " * 12))
     drawn.draw_without_rendering()
     whole = drawn.bbox
     legend = drawn.legends[0].get_window_extent()
@@ -214,3 +214,10 @@ def test_the_script(results: Path) -> None:
     failed = script("fig99", "--results-dir", str(results))
     assert (failed.returncode, failed.stdout) == (2, "")
     assert failed.stderr == f"unknown figure fig99; there are: {', '.join(FIGURES)}\n"
+
+
+def test_results_and_figures_do_without_torch() -> None:
+    code = "import sys, cbp_experiments.figures.draw; print({'torch', 'hydra', 'omegaconf'} & set(sys.modules))"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == "set()"

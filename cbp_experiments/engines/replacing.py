@@ -1,0 +1,126 @@
+"""Unit replacement compiled: learners/replacement.py for one run at mini-batch 1, with running sums of |w|."""
+
+import numpy as np
+
+from cbp_experiments.engines.compiling import inlined
+from cbp_experiments.engines.structures import (
+    ADAPTABLE_CONTRIBUTION,
+    ADAPTATION,
+    CONTRIBUTION,
+    RANDOM,
+    Network,
+    Replacement,
+    Scratch,
+)
+
+RESUM_EVERY = 1000  # updates between fresh sums of |w|: bounds the rounding that running sums gather
+
+
+@inlined
+def sum_magnitudes(network: Network, replacement: Replacement) -> None:
+    """Sums of |w| of all rows (outgoing) and columns (incoming), afresh."""
+    for layer in range(len(network.starts)):
+        n, start = network.strides[layer + 1], network.starts[layer]
+        incoming = replacement.incoming[layer]
+        for j in range(n):
+            incoming[j] = 0
+        for i in range(network.sizes[layer]):
+            row = network.weights[start + i * n : start + (i + 1) * n]
+            for j in range(n):
+                incoming[j] += abs(row[j])
+            total = row[0] * 0
+            for j in range(n):
+                total += abs(row[j])
+            replacement.outgoing[layer, i] = total
+
+
+@inlined
+def track_utility(network: Network, replacement: Replacement, scratch: Scratch, layer: int) -> None:
+    """Age, mean activation f and utility u of the units of a hidden layer (paper.md: steps 1-4 of Algorithm 1)."""
+    n, kind, h = network.sizes[layer + 1], replacement.utility_kind, scratch.h[layer + 1]
+    age, f, u = replacement.age[layer], replacement.mean_activation[layer], replacement.utility[layer]
+    incoming, outgoing = replacement.incoming[layer], replacement.outgoing[layer + 1]
+    correction, decay, rest = replacement.correction[layer], replacement.decay[0], replacement.decay[1]
+    from_in = h.dtype.type(1 / network.sizes[layer])  # from sums of |w| to means
+    from_out = h.dtype.type(1 / network.sizes[layer + 2])
+    for i in range(n):
+        age[i] += 1
+    for i in range(n):
+        correction[i] = decay * correction[i] + rest
+        f[i] = decay * f[i] + rest * h[i]
+    if kind == ADAPTABLE_CONTRIBUTION:
+        for i in range(n):
+            centred = abs(h[i] - f[i] / correction[i])
+            u[i] = decay * u[i] + rest * (centred * (outgoing[i] * from_out) / (incoming[i] * from_in))
+    elif kind == CONTRIBUTION:
+        for i in range(n):
+            u[i] = decay * u[i] + rest * (abs(h[i]) * (outgoing[i] * from_out))
+    elif kind == ADAPTATION:
+        for i in range(n):
+            u[i] = decay * u[i] + rest / (incoming[i] * from_in)
+    else:
+        for i in range(n):
+            u[i] = decay * u[i] + rest * (outgoing[i] * from_out)
+
+
+@inlined
+def replace_units(
+    network: Network,
+    replacement: Replacement,
+    scratch: Scratch,
+    layer: int,
+    rng: np.random.Generator,
+    t: int,
+    events: np.ndarray,
+    replaced: int,
+) -> int:
+    """Replace what is due in a hidden layer, the least useful mature units first. Returns the new count of events."""
+    n, age = network.sizes[layer + 1], replacement.age[layer]
+    mature = 0
+    for i in range(n):
+        mature += age[i] > replacement.maturity_threshold
+    replacement.to_replace[layer] += replacement.rate * mature
+    due = int(replacement.to_replace[layer])
+    if due == 0:
+        return replaced
+    replacement.to_replace[layer] -= due
+    ranking = scratch.back  # free between updates
+    for i in range(n):
+        if replacement.utility_kind == RANDOM:
+            ranking[i] = rng.random()
+        else:
+            ranking[i] = replacement.utility[layer, i] / replacement.correction[layer, i]
+        if age[i] <= replacement.maturity_threshold:
+            ranking[i] = np.inf
+    for _ in range(min(due, mature)):
+        unit = np.argmin(ranking[:n])
+        ranking[unit] = np.inf
+        renew_unit(network, replacement, layer, unit, rng)
+        if replaced < len(events):
+            events[replaced, 0], events[replaced, 1], events[replaced, 2] = t, layer, unit
+        replaced += 1
+    return replaced
+
+
+@inlined
+def renew_unit(network: Network, replacement: Replacement, layer: int, unit: int, rng: np.random.Generator) -> None:
+    """Fresh incoming weights, bias and outgoing weights 0, and the sums of |w| that follow from it."""
+    n, start, bound = network.strides[layer + 1], network.starts[layer], replacement.bounds[layer]
+    replacement.incoming[layer, unit] = 0
+    for i in range(network.sizes[layer]):
+        at = start + i * n + unit
+        before = abs(network.weights[at])
+        network.weights[at] = -bound + 2 * bound * rng.random()
+        replacement.outgoing[layer, i] += abs(network.weights[at]) - before
+        replacement.incoming[layer, unit] += abs(network.weights[at])
+    network.biases[layer, unit] = 0
+    n, start = network.strides[layer + 2], network.starts[layer + 1]
+    for j in range(n):
+        at = start + unit * n + j
+        replacement.incoming[layer + 1, j] -= abs(network.weights[at])
+        network.weights[at] = 0
+    replacement.outgoing[layer + 1, unit] = 0
+    replacement.utility[layer, unit] = 0
+    replacement.mean_activation[layer, unit] = 0
+    replacement.correction[layer, unit] = 0
+    replacement.age[layer, unit] = 0
