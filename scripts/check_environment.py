@@ -72,7 +72,7 @@ def main() -> int:
     try:
         code, finding = check(*sys.argv[2:3])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        code, finding = BROKEN, str(error)
+        code, finding = BROKEN, f"its records cannot be read ({error})"
     if code:
         print(finding)
     return code

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import config
 
 HERE = Path(__file__).parent
 # Sums may be reassociated, but not-a-number and infinity keep their meaning: the engine must see a run diverge.
@@ -20,9 +21,9 @@ inlined = numba.njit(inline="always", **OPTIONS)
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function at its first call, for threads that run without Python's lock; cached on disk."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(HERE / "__pycache__" / VERSION)
+    before = config.CACHE_DIR  # type: ignore[attr-defined]
+    config.CACHE_DIR = str(HERE / "__pycache__" / VERSION)  # type: ignore[attr-defined]
     try:
         return numba.njit(cache=True, nogil=True, **OPTIONS)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before  # type: ignore[attr-defined]
