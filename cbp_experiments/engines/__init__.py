@@ -13,7 +13,7 @@ from cbp_experiments.engines.base import EngineOptions, Group, Problem, Row, Sta
 from cbp_experiments.engines.ensemble import Ensemble, choose_device
 from cbp_experiments.errors import ConfigError
 
-__all__ = ["Engine", "EngineOptions", "Group", "Problem", "Row", "State", "choose_engine", "limited_threads"]
+__all__ = ["Engine", "EngineOptions", "Group", "Problem", "Row", "State", "choose_engine", "cores", "limited_threads"]
 
 
 @dataclass(frozen=True)

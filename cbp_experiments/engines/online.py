@@ -64,7 +64,7 @@ class OnlineRun:
         position = np.arange(self.problem.inputs)
         if drawn.permutation is not None:
             position = np.argsort(drawn.permutation)
-        measured = self._measure(task, position)
+        measured = self.measure(task, position)
         rng = self.problem.generator(seed, "learner", task)
         losses, hits, _ = self.learn(drawn.order, position, rng, progress)
         if len(losses) < stream.task_length:
@@ -94,7 +94,7 @@ class OnlineRun:
                 return losses[: start + done], hits[: start + done], events
         return losses, hits, events
 
-    def _measure(self, task: int, position: np.ndarray) -> Row:
+    def measure(self, task: int, position: np.ndarray) -> Row:
         rows = self.problem.stream.probe(self.seeds[0], task)
         network = self.problem.network
         hidden = torch.empty(network.depth, len(rows), network.width, dtype=self.problem.dtype)

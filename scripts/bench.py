@@ -1,0 +1,173 @@
+"""Time per update of one run, the online engine against a plain PyTorch loop, side by side in one process: make bench
+
+Every figure is the median of rounds in which the contestants take turns, so that a machine whose speed drifts does so
+for all of them. Both learn from the embedded MNIST images, starting from fresh weights.
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from plain_loop import PlainRun
+
+from cbp_experiments import metrics
+from cbp_experiments.engines import EngineOptions, Problem, cores, limited_threads, structures
+from cbp_experiments.engines.compiling import jit
+from cbp_experiments.engines.kernel import features
+from cbp_experiments.engines.online import OnlineRun, sparse_examples
+from cbp_experiments.learners import Learner
+from cbp_experiments.measurements import Measurements
+from cbp_experiments.networks import MLP
+from cbp_experiments.streams.permuted_mnist import PermutedMNIST
+
+LEARNERS = {
+    "bp": Learner(name="bp", step_size=0.003),
+    "cbp": Learner(name="cbp", step_size=0.003, replacement_rate=1e-4),
+}
+UPDATES = {100: (10_000, 1_000), 2000: (400, 40)}  # width: updates a round of the engine and of the plain loop
+BARS = {(100, "bp"): 40, (100, "cbp"): 60, (2000, "bp"): 8, (2000, "cbp"): 10}
+STREAM = PermutedMNIST(tasks=1, task_length=5000).load()
+
+
+@dataclass
+class Contest:
+    """One learner at one width: microseconds for one update of one run, each round's."""
+
+    width: int
+    learner: str
+    plain: list[float]
+    plain_one_thread: list[float]
+    online: list[float]
+    bytes_per_update: float
+
+    @property
+    def ratio(self) -> float:
+        return median(self.plain) / median(self.online)
+
+
+def microseconds(work: Callable[[], object], updates: int) -> float:
+    started = time.perf_counter()
+    work()
+    return (time.perf_counter() - started) / updates * 1e6
+
+
+def contest(width: int, name: str, rounds: int, workers: int, examples: structures.Examples) -> Contest:
+    learner = LEARNERS[name]
+    problem = Problem(STREAM, MLP(width=width), learner, Measurements(), EngineOptions())
+    ours, theirs = UPDATES[width]
+    task = STREAM.task(seed=0, task=0)
+    assert task.permutation is not None
+    position = np.argsort(task.permutation)
+    order = np.resize(task.order, ours)
+    x = torch.from_numpy(STREAM.images[task.order[:theirs]][:, task.permutation]).float() * STREAM.scale
+    y = torch.from_numpy(STREAM.labels[task.order[:theirs]])
+    runs = [OnlineRun(problem, examples, seed) for seed in range(workers)]
+    plain = PlainRun(learner, width)
+
+    def learn(run: OnlineRun) -> None:
+        run.learn(order, position, np.random.default_rng(0), lambda updates: None)
+
+    result = Contest(width, name, [], [], [], bytes_of_an_update(runs[0], task.order[:200], position))
+    with ThreadPoolExecutor(workers) as pool:
+        learn(runs[0])  # compiles
+        plain.learn(x[:10], y[:10])
+        for _ in range(rounds):
+            with limited_threads(workers):
+                result.plain.append(microseconds(lambda: plain.learn(x, y), theirs))
+            with limited_threads(1):
+                result.plain_one_thread.append(microseconds(lambda: plain.learn(x, y), theirs))
+                result.online.append(microseconds(lambda: list(pool.map(learn, runs)), ours * workers))
+    return result
+
+
+def bytes_of_an_update(run: OnlineRun, rows: np.ndarray, position: np.ndarray) -> float:
+    """What the kernel moves: the rows of the active inputs, read forward, read backward and written."""
+    network = run.network
+    hidden = np.empty((len(network.starts) - 1, len(rows), network.sizes[1]), network.weights.dtype)
+    features(network, run.examples, run.scratch, rows, position, hidden)
+    active = [np.count_nonzero(STREAM.images[rows]) / len(rows), *(np.count_nonzero(h) / len(rows) for h in hidden)]
+    return float(sum(3 * a * n * network.weights.itemsize for a, n in zip(active, network.strides[1:], strict=True)))
+
+
+@jit
+def read_read_write(block: np.ndarray, passes: int) -> float:
+    total = block[0] * 0
+    for _ in range(passes):
+        for j in range(len(block)):
+            total += block[j]
+        for j in range(len(block)):
+            block[j] = block[j] * 0.5 + total
+    return total
+
+
+def bandwidth(workers: int, megabytes: int = 256) -> float:
+    """GB/s that all threads together read, read again and write, from blocks that no cache holds."""
+    blocks = [np.ones(megabytes * 2**20 // 4, np.float32) for _ in range(workers)]
+    read_read_write(blocks[0][:16], 1)
+    with ThreadPoolExecutor(workers) as pool:
+        seconds = []
+        for _ in range(5):
+            started = time.perf_counter()
+            list(pool.map(lambda block: read_read_write(block, 1), blocks))
+            seconds.append(time.perf_counter() - started)
+    return workers * 3 * megabytes * 2**20 / median(seconds) / 1e9
+
+
+def share_of_the_ranks(examples: structures.Examples, name: str, rounds: int) -> tuple[float, float]:
+    """At laptop scale: the shares of a task's time that the effective rank and all metrics together take."""
+    problem = Problem(STREAM, MLP(width=100), LEARNERS[name], Measurements(), EngineOptions())
+    run = OnlineRun(problem, examples, 0)
+    task, rows = STREAM.task(0, 0), STREAM.probe(0, 0)
+    position = np.argsort(task.permutation)  # type: ignore[arg-type]
+    hidden = torch.empty(3, len(rows), 100)
+    times: dict[str, list[float]] = {"rank": [], "metrics": [], "learning": []}
+    with limited_threads(1):
+        run.run_task(0, lambda updates: None)
+        features(run.network, examples, run.scratch, rows, position, hidden.numpy())
+        for _ in range(5 * rounds):
+            times["rank"].append(microseconds(lambda: [metrics.effective_rank(h[None]) for h in hidden], 1))
+            times["metrics"].append(microseconds(lambda: run.measure(0, position), 1))
+            learning = lambda: run.learn(task.order, position, np.random.default_rng(0), lambda updates: None)  # noqa: E731
+            times["learning"].append(microseconds(learning, 1))
+    whole = median(times["metrics"]) + median(times["learning"])
+    return median(times["rank"]) / whole, median(times["metrics"]) / whole
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--widths", type=int, nargs="+", default=list(UPDATES), choices=list(UPDATES))
+    arguments = parser.parse_args()
+    workers = cores()
+    examples = sparse_examples(Problem(STREAM, MLP(), LEARNERS["bp"], Measurements(), EngineOptions()))
+    print(f"{platform.machine()}, {workers} cores, torch {torch.__version__}; medians of {arguments.rounds} rounds")
+    print(f"microseconds for one update of one run; online: {workers} runs on {workers} threads, plain: one run\n")
+    heads = ("width", "learner", f"plain, {workers} threads", "plain, 1 thread", "online", "times faster", "bar")
+    print("".join(head.rjust(18 if i > 1 else 8) for i, head in enumerate(heads)))
+    contests = []
+    for width in arguments.widths:
+        for name in LEARNERS:
+            c = contest(width, name, arguments.rounds, workers, examples)
+            contests.append(c)
+            times = "".join(f"{median(t):18.2f}" for t in (c.plain, c.plain_one_thread, c.online))
+            print(f"{width:8}{name:>8}{times}{c.ratio:18.1f}{BARS[width, name]:18}", flush=True)
+    speed = bandwidth(workers)
+    print(f"\nmemory: {speed:.1f} GB/s (reading twice and writing once, {workers} threads, 256 MiB each)")
+    for c in contests:
+        if c.width == 2000:
+            reached = c.bytes_per_update / median(c.online) / 1e3
+            print(f"  width 2000, {c.learner}: {c.bytes_per_update / 1e6:.1f} MB an update, {reached:.1f} GB/s, "
+                  f"{reached / speed:.0%} of that")  # fmt: skip
+    for name in LEARNERS:
+        rank, every = share_of_the_ranks(examples, name, arguments.rounds)
+        print(f"laptop scale, {name}: effective rank {rank:.1%} of the time, all metrics {every:.1%}")
+
+
+if __name__ == "__main__":
+    main()
