@@ -117,7 +117,7 @@ def activate(network: Network, scratch: Scratch, layer: int) -> None:
 def activation_and_slope(kind: int, z: Any) -> tuple[Any, Any]:
     one = z * 0 + 1
     if kind == LEAKY_RELU:
-        slope = one if z > 0 else one * np.float32(0.01)
+        slope = one if z > 0 else one * 0.01
         return z * slope, slope
     if kind == ELU:
         h = z if z > 0 else np.expm1(z)
