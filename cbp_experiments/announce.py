@@ -47,6 +47,7 @@ def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int)
 
     A task costs its measuring, once, and its updates, by the difference of a long and a short trial.
     """
+    at_once = min(engine.workers, len(seeds))
     seeds = seeds if engine.together else seeds[:1]
     stream = problem.stream
     short = long = min(8 * stream.batch_size, stream.task_length)
@@ -59,7 +60,7 @@ def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int)
             long = min(4 * long, stream.task_length)
             learning = max(seconds_of_a_task(bare, engine, seeds, long) - base, 0.0)
     an_example = learning / (long - short) if long > short else 0.0
-    return tasks * (measuring + an_example * (stream.task_length - short)) / len(seeds) / engine.workers
+    return tasks * (measuring + an_example * (stream.task_length - short)) / len(seeds) / at_once
 
 
 def seconds_of_a_task(problem: Problem, engine: Engine, seeds: Sequence[int], task_length: int) -> float:

@@ -1,5 +1,6 @@
-"""The command line as a user calls it: in this process, which takes a fraction of a second, or in one of its own."""
+"""The command line: in this process, with and without Hydra, and in a process of its own."""
 
+import copy
 import io
 import os
 import subprocess
@@ -7,10 +8,17 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
 from cbp_experiments.__main__ import main
+from cbp_experiments.command_line import CONF
+from cbp_experiments.streams import mnist_files
 
 TINY = ("scale=smoke", "data.tasks=2", "data.task_length=20", "network.width=8", "seeds=1", "engine.workers=1")
 
@@ -26,15 +34,52 @@ class Outcome:
 
 def call(*arguments: str, base: Sequence[str] = TINY) -> Outcome:
     """`cbp-experiments ARGUMENTS BASE` in this process; a key among the arguments replaces that of the base."""
-    keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
-    rest = [argument for argument in base if argument.partition("=")[0] not in keys]
+    with patch.object(sys, "argv", ["cbp-experiments", *arguments, *_without(base, arguments)]):
+        return _outcome()
+
+
+def run(*overrides: str, base: Sequence[str] = TINY) -> Outcome:
+    """As `call`, for one job whose overrides are right: in half the time, without Hydra's command line."""
+    config = composed(*_without(base, overrides), *overrides)
+    with patch("cbp_experiments.__main__.compose", lambda: [("", config)]):
+        return _outcome()
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration that Hydra composes with these overrides."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    groups = [override.key_or_group for override in parsed if (CONF / override.key_or_group).is_dir()]
+    config = copy.deepcopy(
+        _composed(tuple(f"{o.key_or_group}={o.value()}" for o in parsed if o.key_or_group in groups))
+    )
+    for override in parsed:
+        if override.key_or_group not in groups:
+            OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
+    return config
+
+
+@cache
+def _composed(groups: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        return compose("config", list(groups))
+
+
+_embedded = cache(mnist_files.embedded)
+
+
+def _outcome() -> Outcome:
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with patch.object(sys, "argv", ["cbp-experiments", *arguments, *rest]), redirect_stdout(out), redirect_stderr(err):
+    with patch.object(mnist_files, "embedded", _embedded), redirect_stdout(out), redirect_stderr(err):
         try:
             main()
         except SystemExit as stop:
             code = int(stop.code or 0)
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def _without(base: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    keys = {argument.lstrip("+~").partition("=")[0] for argument in arguments}
+    return [argument for argument in base if argument.partition("=")[0] not in keys]
 
 
 def spawn(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":

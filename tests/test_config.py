@@ -1,19 +1,17 @@
 """From a configuration to a job: what makes a run what it is, and what is refused."""
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from cbp_experiments.command_line import CONF, known_keys
+from cbp_experiments.command_line import known_keys
 from cbp_experiments.config import Job, build_job, parse_seeds
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import run_name
+from tests.command import composed
 
 # A change of one of these makes another run. Every key of the sections is either here or in the list below.
 IDENTITY = [
@@ -101,18 +99,6 @@ BAD_VALUES = [
     ("learner.momentum=1", "learner.momentum must be at least 0 and below 1"),
 ]
 GROUPS = ("data", "network", "learner", "engine", "metrics")
-
-
-with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-    DEFAULT = compose("config")
-
-
-def composed(*overrides: str) -> DictConfig:
-    """The default configuration with some values changed, much faster than Hydra composes it anew."""
-    config = copy.deepcopy(DEFAULT)
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
-        OmegaConf.update(config, override.key_or_group, override.value(), force_add=override.is_add())
-    return config
 
 
 def job(*overrides: str) -> Job:

@@ -118,7 +118,7 @@ def test_columns_come_in_totals_and_layers_in_percent_of_the_units() -> None:
     weights = [torch.full((1, 5, 4), -1.0), torch.full((1, 4, 2), 2.0), torch.full((1, 2, 3), 3.0)]
     [row] = Measurements(["dead_units", "effective_rank"]).take(0, hidden, weights)
     assert list(row) == [
-        *("weight_magnitude", "dead_units", "effective_rank"),
+        *("dead_units", "weight_magnitude", "effective_rank"),
         *("dead_units_1", "dead_units_2", "effective_rank_1", "effective_rank_2"),
         *("weight_magnitude_1", "weight_magnitude_2", "weight_magnitude_3"),
     ]

@@ -14,6 +14,7 @@ from cbp_experiments.engines.structures import (
 )
 
 RESUM_EVERY = 1000  # updates between fresh sums of |w|: bounds the rounding that running sums gather
+MOSTLY_GONE = 0.01  # when less of a sum is left, its rounding counts 100-fold: it is summed afresh
 
 
 @inlined
@@ -99,8 +100,6 @@ def replace_units(
         if replaced < len(events):
             events[replaced, 0], events[replaced, 1], events[replaced, 2] = t, layer, unit
         replaced += 1
-    if not replacement.outgoing[layer + 1, :n].any():  # nothing is left between the layers: not even rounding
-        replacement.incoming[layer + 1] = 0
     return replaced
 
 
@@ -132,8 +131,13 @@ def renew_unit(network: Network, replacement: Replacement, layer: int, unit: int
     n, start = network.strides[layer + 2], network.starts[layer + 1]
     for j in range(n):
         at = start + unit * n + j
+        before = replacement.incoming[layer + 1, j]
         replacement.incoming[layer + 1, j] -= abs(network.weights[at])
         network.weights[at] = 0
+        if replacement.incoming[layer + 1, j] < MOSTLY_GONE * before:
+            replacement.incoming[layer + 1, j] = 0
+            for i in range(network.sizes[layer + 1]):
+                replacement.incoming[layer + 1, j] += abs(network.weights[start + i * n + j])
     replacement.outgoing[layer + 1, unit] = 0
     replacement.utility[layer, unit] = 0
     replacement.mean_activation[layer, unit] = 0

@@ -66,11 +66,19 @@ def test_engines_agree_on_each_activation(activation: str) -> None:
     assert_engines_agree(tiny_problem(CBP, network=MLP(20, 3, activation)), seed=1)
 
 
-def test_engines_agree_where_all_units_of_a_layer_go_at_once() -> None:
-    """Nothing is left between two layers then, and nothing may come of dividing by mean |w_in| = 0."""
-    learner = replace(CBP, replacement_rate=1.0, maturity_threshold=2)
-    events = assert_engines_agree(tiny_problem(learner, network=MLP(4, 3)), seed=1)
-    assert len(events) > 4 * 3 * 3
+def test_engines_agree_when_the_fractions_of_units_add_up_to_a_whole() -> None:
+    """0.1 x 15 units, again and again: the last bit of a sum decides in which update a unit goes."""
+    learner = replace(CBP, replacement_rate=0.1, maturity_threshold=6)
+    events = assert_engines_agree(tiny_problem(learner, network=MLP(15, 1)), seed=1)
+    assert len(events) > 100
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_engines_agree_where_nothing_is_left_between_two_layers(seed: int) -> None:
+    """Half of three units at an update: soon all of a layer's units are silent, and mean |w_in| of the next is 0."""
+    learner = replace(CBP, replacement_rate=0.5, maturity_threshold=2)
+    events = assert_engines_agree(tiny_problem(learner, network=MLP(3, 2), inputs=2), seed)
+    assert len(events) > 100
 
 
 def assert_engines_agree(problem: Problem, seed: int) -> np.ndarray:

@@ -164,5 +164,6 @@ def test_it_is_chosen_where_it_can(name: str) -> None:
 def test_rows_carry_what_the_csv_needs() -> None:
     rows: list[Row] = [row for [row] in learn_all(RecordedRun(tiny_problem(CBP), 0)) if row is not None]
     header = metrics_csv(rows).splitlines()[0].split(",")
-    assert header[:5] == ["task", "examples", "accuracy", "loss", "weight_magnitude"]
+    measured = ["dead_units", "dormant_units", "weight_magnitude", "effective_rank"]
+    assert header[:8] == ["task", "examples", "accuracy", "loss", *measured]
     assert [row["examples"] for row in rows] == [40, 80, 120]
