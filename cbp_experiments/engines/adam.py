@@ -24,7 +24,7 @@ def age_corrections(adam: Adam) -> None:
 def update_layer_adam(network: Network, update: Update, adam: Adam, scratch: Scratch, layer: int) -> None:
     """Adam on a layer by the gradient of its outputs; leaves that of its inputs in `scratch.step[layer]`."""
     gradient, start = scratch.step[layer + 1], network.starts[layer]
-    number = scratch.step.dtype.type
+    one = scratch.step.dtype.type(1)
     for j in range(adam.correction1.shape[1]):
         adam.inverse1[j] = 1 / adam.correction1[layer + 1, j]
         adam.inverse2[j] = 1 / np.sqrt(adam.correction2[layer + 1, j])
@@ -37,9 +37,8 @@ def update_layer_adam(network: Network, update: Update, adam: Adam, scratch: Scr
     first = adam.first[start : start + size].reshape(w.shape)
     second = adam.second[start : start + size].reshape(w.shape)
     for i in range(network.sizes[layer]):
-        oldest1, oldest2 = 1 / adam.correction1[layer, i], 1 / np.sqrt(adam.correction2[layer, i])
+        oldest1, oldest2 = one / adam.correction1[layer, i], one / np.sqrt(adam.correction2[layer, i])
         adam.back[i] = adam_row(w, first, second, i, adam.x[i], gradient, oldest1, oldest2, adam, update.step_size)
-    one = number(1)
     adam_row(network.biases, adam.first_bias, adam.second_bias, layer, one, gradient, one, one, adam, update.step_size)
     if layer > 0:
         for q in range(scratch.active[layer]):
@@ -66,16 +65,15 @@ def adam_row(
     """
     beta1, rest1, beta2, rest2 = adam.betas[0], adam.betas[1], adam.betas[2], adam.betas[3]
     epsilon, decay, smallest = adam.constants[0], adam.constants[1], adam.constants[2]
-    back = w[0, 0] * 0
-    for j in range(w.shape[1]):
-        weight, d = w[i, j], gradient[j]
-        back += weight * d
-        g = x * d + decay * weight
+    n, back = w.shape[1], w[0, 0] * 0
+    for j in range(n):
+        g = x * gradient[j] + decay * w[i, j]
         m = beta1 * first[i, j] + rest1 * g
         v = beta2 * second[i, j] + rest2 * g * g
-        m = m if abs(m) > smallest else m * 0
-        v = v if v > smallest else v * 0
-        first[i, j], second[i, j] = m, v
-        bend = np.sqrt(v) * max(inverse2, adam.inverse2[j]) + epsilon
-        w[i, j] = weight - step_size * max(inverse1, adam.inverse1[j]) * m / bend
+        first[i, j] = m if abs(m) > smallest else m * 0
+        second[i, j] = v if v > smallest else v * 0
+    for j in range(n):  # a loop of its own: with more arrays in one, the compiler gives up vectors
+        back += w[i, j] * gradient[j]
+        bend = np.sqrt(second[i, j]) * max(inverse2, adam.inverse2[j]) + epsilon
+        w[i, j] -= step_size * max(inverse1, adam.inverse1[j]) * first[i, j] / bend
     return back
