@@ -1,4 +1,4 @@
-# Every target works on a fresh clone: it sets up .venv first, and that takes a fraction of a second when nothing is left to do.
+# Every target works on a fresh clone: it sets up .venv first, in a fraction of a second when nothing is left to do.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help install demo figures test test-all lint format bench clean

@@ -4,9 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
 from cbp_experiments.config import Job
 from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.measurements import Measurements
@@ -23,7 +20,7 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     tasks_left = sum(stream.tasks - done for _, status, done in runs if status != "finished before")
     updates = -(-stream.task_length // stream.batch_size)
     seeds, threads = _span(job.seeds), _count(engine.workers * engine.threads, "thread")
-    print(f"\n{_multirun_position()}{job.experiment}: {job.learner.name}, {_count(len(runs), 'run')} (seeds {seeds})")
+    print(f"\n{job.experiment}: {job.learner.name}, {_count(len(runs), 'run')} (seeds {seeds})")
     print(f"  data     {stream.description}; {stream.tasks} tasks of {stream.task_length:,} examples")
     print(f"  network  {layers}, {problem.network.activation}")
     print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {threads}")
@@ -41,23 +38,28 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
 def conclude(job: Job, names: Sequence[str]) -> None:
     """Print the table of the job's runs and where they lie."""
     folder = job.results_dir / job.experiment
-    frame = load_experiment(folder)
-    print(table(frame[frame["run"].isin(names)]))
+    print(table(load_experiment(folder, runs=names)))
     print(f"results in {folder}", flush=True)
 
 
 def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int) -> float:
-    """Seconds for `tasks` tasks of one run in all, by short trials with networks of their own."""
+    """Seconds for `tasks` tasks of one run in all, by short trials with networks of their own.
+
+    A task costs its measuring, once, and its updates, by the difference of a long and a short trial.
+    """
     seeds = seeds if engine.together else seeds[:1]
-    batch, length = problem.stream.batch_size, problem.stream.task_length
+    stream = problem.stream
+    short = long = min(8 * stream.batch_size, stream.task_length)
+    bare = replace(problem, measurements=Measurements(features=[]))
     with limited_threads(engine.threads):
-        seconds_of_a_task(problem, engine, seeds, batch)  # compiles
-        measuring = seconds_of_a_task(problem, engine, seeds, batch)
-        bare = replace(problem, measurements=Measurements(features=[]))
-        examples = min(8 * batch, length)
-        while (learning := seconds_of_a_task(bare, engine, seeds, examples)) < TRIAL_SECONDS and examples < length:
-            examples = min(4 * examples, length)
-    return tasks * (measuring + learning * length / examples) / len(seeds) / engine.workers
+        seconds_of_a_task(bare, engine, seeds, short)  # compiles
+        measuring = seconds_of_a_task(problem, engine, seeds, short)
+        base, learning = seconds_of_a_task(bare, engine, seeds, short), 0.0
+        while learning < TRIAL_SECONDS and long < stream.task_length:
+            long = min(4 * long, stream.task_length)
+            learning = max(seconds_of_a_task(bare, engine, seeds, long) - base, 0.0)
+    an_example = learning / (long - short) if long > short else 0.0
+    return tasks * (measuring + an_example * (stream.task_length - short)) / len(seeds) / engine.workers
 
 
 def seconds_of_a_task(problem: Problem, engine: Engine, seeds: Sequence[int], task_length: int) -> float:
@@ -65,13 +67,6 @@ def seconds_of_a_task(problem: Problem, engine: Engine, seeds: Sequence[int], ta
     started = time.perf_counter()
     group.run_task(0, lambda updates: None)
     return time.perf_counter() - started
-
-
-def _multirun_position() -> str:
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    if hydra is None or hydra.mode != RunMode.MULTIRUN:
-        return ""
-    return f"[job {hydra.job.num + 1}: {hydra.job.override_dirname}] "
 
 
 def _count(number: int, noun: str) -> str:
@@ -85,5 +80,5 @@ def _span(seeds: Sequence[int]) -> str:
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

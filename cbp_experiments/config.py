@@ -1,26 +1,31 @@
 """From the composed configuration to a job: everything is checked here, before anything is trained or written."""
 
-import difflib
 import re
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from hydra.errors import HydraException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cbp_experiments.engines import EngineOptions
-from cbp_experiments.errors import ConfigError
+from cbp_experiments.errors import ConfigError, unknown_key
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import MLP
 
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
-WHAT_IS_EXPECTED = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or false", "String": "a text"}
-# Keys that do not change a run's numbers, or are not the same for all runs of a job.
-NOT_IDENTITY = ("seeds", "results_dir", "force", "experiment")
+SECTIONS = ("data", "network", "learner", "engine", "metrics")
+EXPECTED = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "a text",
+    list: "a list, such as [a,b]",
+    dict: "a group of keys",
+}
 
 
 @dataclass(frozen=True)
@@ -32,53 +37,43 @@ class Job:
     scale: str
     results_dir: Path
     force: bool
+    checkpoint_seconds: float
     data: Any  # a stream's configuration: its `load()` gives the stream
     network: MLP
     learner: Learner
     engine: EngineOptions
     metrics: Measurements
-    plain: dict[str, Any]  # the composed configuration
-
-    def run_config(self, seed: int, engine: str) -> dict[str, Any]:
-        """What config.yaml records of one run."""
-        return {key: value for key, value in self.plain.items() if key not in NOT_IDENTITY} | {
-            "experiment": self.experiment,
-            "engine": {"name": engine, "dtype": self.engine.dtype},
-            "seed": seed,
-        }
+    sections: dict[str, dict[str, Any]]  # the values of the last five as plain data, complete and typed
 
     def identity(self, engine: str) -> dict[str, Any]:
-        """The settings that name a run's folder, the seed apart: no two of them share one."""
-        config = {key: value for key, value in self.run_config(0, engine).items() if key not in (*NOT_IDENTITY, "seed")}
-        return config | {"data": {key: value for key, value in config["data"].items() if key != "root"}}
+        """The settings that a run's numbers depend on, the seed apart: they name its folder."""
+        data = {key: value for key, value in self.sections["data"].items() if key != "root"}
+        return self.sections | {"data": data, "engine": {"name": engine, "dtype": self.engine.dtype}}
+
+    def run_config(self, seed: int, engine: str) -> dict[str, Any]:
+        """What config.yaml records of one run: enough to run it again, and no path of this machine."""
+        return {"experiment": self.experiment, "scale": self.scale, "seed": seed, **self.identity(engine)}
 
 
 def build_job(config: DictConfig) -> Job:
     """Check and type the composed configuration. Raises ConfigError, one line, for the first thing that is wrong."""
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(explain(error)) from error
-    assert isinstance(plain, dict)
-    experiment, results_dir = str(plain["experiment"]), str(plain["results_dir"])
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", experiment):
-        raise ConfigError(
-            f"experiment={experiment}: it names a folder below results_dir; use letters, digits, _ - . and /"
-        )
-    if not isinstance(plain["force"], bool):
-        raise ConfigError(f"force must be true or false, got {plain['force']!r}")
+        key, text = error.full_key or "configuration", str(error).splitlines()[0]
+        mend = f"set it on the command line ({key}=...)" if isinstance(error, MissingMandatoryValue) else text
+        raise ConfigError(f"{key} has no value; {mend}") from error
+    _check_keys("", plain, [field.name for field in fields(Job) if field.name != "sections"], all_of_them=True)
+    values, sections = zip(*(build(section, plain[section]) for section in SECTIONS), strict=True)
     return Job(
-        experiment=experiment,
+        experiment=_experiment(plain["experiment"]),
         seeds=parse_seeds(plain["seeds"]),
         scale=str(plain["scale"]),
-        results_dir=Path(results_dir),
-        force=plain["force"],
-        data=build("data", plain["data"]),
-        network=build("network", plain["network"]),
-        learner=build("learner", plain["learner"]),
-        engine=build("engine", plain["engine"]),
-        metrics=build("metrics", plain["metrics"]),
-        plain=plain,  # type: ignore[arg-type]
+        results_dir=_folder(plain["results_dir"]),
+        force=_true_or_false("force", plain["force"]),
+        checkpoint_seconds=_seconds("checkpoint_seconds", plain["checkpoint_seconds"]),
+        sections=dict(zip(SECTIONS, sections, strict=True)),
+        **dict(zip(SECTIONS, values, strict=True)),
     )
 
 
@@ -87,7 +82,7 @@ def parse_seeds(value: object) -> list[int]:
     how = "give a count (seeds=5) or a list of different seeds (seeds=[3,7])"
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= MAX_SEED:
-            raise ConfigError(f"seeds must be at least 1, got {value}; {how}")
+            raise ConfigError(f"seeds must be at least 1 and at most 2^32, got {value}; {how}")
         return list(range(value))
     if not isinstance(value, list) or not value or any(isinstance(s, bool) or not isinstance(s, int) for s in value):
         raise ConfigError(f"seeds must be a whole number or a list of them, got {value!r}; {how}")
@@ -96,55 +91,70 @@ def parse_seeds(value: object) -> list[int]:
     return value
 
 
-def build(section: str, values: Any) -> Any:
-    """The dataclass that `_target_` names, from the values of a section, with types and keys checked."""
-    if not isinstance(values, dict) or "_target_" not in values:
+def build(section: str, values: Any) -> tuple[Any, dict[str, Any]]:
+    """The dataclass that `_target_` names, from the values of a section, and all its values as plain data.
+
+    A value of another type is taken where it says the same (3 for 3.0), so that equal settings look equal.
+    """
+    if not isinstance(values, dict) or not isinstance(values.get("_target_"), str):
         raise ConfigError(f"{section} must be a group of keys with a _target_, got {values!r}")
+    given = {key: value for key, value in values.items() if key != "_target_"}
     try:
         cls = get_class(values["_target_"])
-    except Exception as error:
+    except Exception as error:  # importing runs any code
         raise ConfigError(f"{section}._target_: no class {values['_target_']!r} can be imported") from error
     if not is_dataclass(cls):
         raise ConfigError(f"{section}._target_: {values['_target_']} must be a dataclass")
-    given = {key: value for key, value in values.items() if key != "_target_"}
-    names = [field.name for field in fields(cls)]
+    _check_keys(f"{section}.", given, [field.name for field in fields(cls)])
+    typed = OmegaConf.structured(cls)
+    for field in fields(cls):
+        if field.name in given:
+            typed = _merge(typed, section, field.name, given[field.name])
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{section}.{field.name} has no value; set it in the configuration of {section}")
+    plain: Any = OmegaConf.to_container(typed)
+    return OmegaConf.to_object(typed), {"_target_": values["_target_"], **plain}
+
+
+def _merge(typed: Any, section: str, key: str, value: object) -> Any:
+    try:
+        return OmegaConf.merge(typed, {key: value})
+    except OmegaConfBaseException as error:
+        hint = get_type_hints(OmegaConf.get_type(typed))[key]
+        kinds = [kind for kind in get_args(hint) if kind is not NoneType] if NoneType in get_args(hint) else [hint]
+        expected = EXPECTED.get(get_origin(kinds[0]) or kinds[0], str(kinds[0]))
+        got = "null" if value is None else repr(value)
+        raise ConfigError(f"{section}.{key} must be {expected}, got {got}") from error
+
+
+def _check_keys(prefix: str, given: dict[str, Any], names: list[str], *, all_of_them: bool = False) -> None:
     for key in given:
         if key not in names:
-            raise ConfigError(f"unknown key {section}.{key}{_did_you_mean(str(key), names)}")
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), given))
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error, section)) from error
+            raise unknown_key(str(key), names, prefix)
+    for name in names:
+        if all_of_them and name not in given:
+            raise ConfigError(f"{prefix}{name} is missing from the configuration; conf/config.yaml has it")
 
 
-def explain(error: Exception, section: str = "") -> str:
-    """One line for an error of Hydra or OmegaConf: what is wrong, and how to mend it."""
-    text = str(error)
-    key = ".".join(filter(None, [section, str(getattr(error, "full_key", None) or "")]))
-    if isinstance(error, MissingMandatoryValue):
-        return f"{key or text} has no value; set it on the command line ({key}=...)"
-    if converted := re.search(r"Value (.*) of type '.*' could not be converted to (\w+)", text):
-        return f"{key} must be {WHAT_IS_EXPECTED.get(converted[2], converted[2])}, got {converted[1]}"
-    if override := re.search(r"Could not override '(.*?)'", text):
-        return f"unknown key {override[1]}{_key_hint(override[1])}; --cfg job lists all keys"
-    if group := re.search(r"Could not find '(.*?)'", text):
-        options = re.search(r"Available options in '.*?':\s*(.*)", text, re.DOTALL)
-        listed = ", ".join(options[1].split()) if options else "none"
-        name, _, option = group[1].rpartition("/")
-        return f"unknown {name or 'config'} {option!r}; there are: {listed}"
-    lines = [line.strip() for line in text.splitlines() if line.strip() and "full_key" not in line]
-    return " ".join([f"{key}:" if key and key not in text else "", *lines[:2]]).strip()
+def _experiment(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value):
+        raise ConfigError(f"experiment={value}: it names a folder below results_dir; use letters, digits, _ - . and /")
+    return value
 
 
-def _key_hint(key: str) -> str:
-    section, _, last = key.rpartition(".")
-    known = {"learner": Learner, "network": MLP, "engine": EngineOptions, "metrics": Measurements}.get(section)
-    return _did_you_mean(last, [field.name for field in fields(known)], f"{section}.") if known else ""
+def _folder(value: object) -> Path:
+    if value in ("", None) or not isinstance(value, str | int | float):
+        raise ConfigError(f"results_dir must be the path of a folder, got {value!r}")
+    return Path(str(value)).expanduser()
 
 
-def _did_you_mean(key: str, names: list[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(key, names, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else f"; there are: {', '.join(names)}"
+def _true_or_false(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false, got {value!r}")
+    return value
 
 
-USER_ERRORS = (ConfigError, HydraException, OmegaConfBaseException)
+def _seconds(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ConfigError(f"{key} must be a number of seconds, 0 or more, got {value!r}")
+    return float(value)

@@ -1,8 +1,18 @@
-"""The one exception that is shown to the user without a traceback."""
+"""The error that is the user's to mend."""
+
+import difflib
+from collections.abc import Sequence
 
 
 class ConfigError(ValueError):
-    """A mistake the user can mend: its message is one line that says what is wrong and how to mend it.
+    """Bad input. The message is one line: what is wrong, and how to mend it.
 
-    The command line prints the message and exits with code 2.
+    The command line prints it after "error:" and exits with 2, without a traceback.
     """
+
+
+def unknown_key(key: str, names: Sequence[str], prefix: str = "") -> ConfigError:
+    """The error for `prefix + key`, where only `names` are known after `prefix`."""
+    close = difflib.get_close_matches(key, names, n=1)
+    hint = f"did you mean {prefix}{close[0]}?" if close else f"there are: {', '.join(names)}"
+    return ConfigError(f"unknown key {prefix}{key}; {hint}")

@@ -11,6 +11,7 @@ from cbp_experiments import metrics
 from cbp_experiments.errors import ConfigError
 
 POOLED = ("dead_units", "dormant_units")  # shares of all hidden units; other metrics are averaged over the layers
+LARGEST = 1e100  # beyond it an activation is not measured: sums of squares would overflow
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,32 @@ class Measurements:
         Feature metrics are given in percent of the units. Per-layer values follow as `<metric>_<layer from 1>`.
         """
         runs = len(weights[0])
-        totals: dict[str, Tensor] = {"weight_magnitude": metrics.weight_magnitude(weights).cpu()}
+        totals: dict[str, Tensor] = {}
         layers: dict[str, Tensor] = {}
-        finite = torch.stack([h.sum(dim=(1, 2)) for h in hidden]).isfinite().all(dim=0).cpu() if hidden else None
-        if finite is not None and not finite.all():  # a run about to diverge must not disturb the others' metrics
-            hidden = [h.nan_to_num() for h in hidden]
+        measurable = _measurable(hidden) if hidden else torch.zeros(runs, dtype=torch.bool)
+        if not measurable.all():  # a run about to diverge must not disturb the others' metrics
+            hidden = [h.masked_fill(~measurable.to(h.device).view(-1, 1, 1), 0.0) for h in hidden]
         for name in self.features:
-            if finite is None or (name in metrics.RANKS and task % self.rank_every):
+            if not hidden or (name in metrics.RANKS and task % self.rank_every):
                 percent = torch.full((runs, len(hidden)), torch.nan, dtype=torch.float64)
             else:
                 metric = _feature_metric(name)
                 percent = torch.stack([100 * metric(h).double().cpu() / h.shape[2] for h in hidden], dim=1)
-                percent[~finite] = torch.nan
+                percent[~measurable] = torch.nan
             units = torch.tensor([h.shape[2] for h in hidden], dtype=torch.float64)
             share = units / units.sum() if name in POOLED else torch.full_like(units, 1 / max(len(hidden), 1))
             totals[name] = (percent * share).sum(dim=1) if hidden else torch.full((runs,), torch.nan)
             layers |= {f"{name}_{i + 1}": percent[:, i] for i in range(len(hidden))}
         layers |= {f"weight_magnitude_{i + 1}": metrics.weight_magnitude([w]).cpu() for i, w in enumerate(weights)}
-        columns = totals | layers
+        totals["weight_magnitude"] = metrics.weight_magnitude(weights).cpu()
+        shares = [name for name in self.features if name in POOLED]
+        columns = {name: totals[name] for name in [*shares, "weight_magnitude"]} | totals | layers
         return [{name: values[run].item() for name, values in columns.items()} for run in range(runs)]
+
+
+def _measurable(hidden: Sequence[Tensor]) -> Tensor:
+    """Whether all activations of a run are numbers whose squares can be summed: `[R]`, on the CPU."""
+    return torch.stack([torch.linalg.vector_norm(h, torch.inf, dim=(1, 2)) < LARGEST for h in hidden]).all(dim=0).cpu()
 
 
 def _feature_metric(name: str) -> metrics.FeatureMetric:

@@ -22,7 +22,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from io import StringIO
@@ -151,8 +151,10 @@ def metrics_csv(rows: list[Row]) -> str:
     return "".join(",".join(line) + "\n" for line in lines)
 
 
-def load_experiment(folder: Path, name: str | None = None) -> pd.DataFrame:
+def load_experiment(folder: Path, name: str | None = None, *, runs: Collection[str] | None = None) -> pd.DataFrame:
     """All runs under `folder`, finished or not, as one frame with one row per run and task, runs sorted by name.
+
+    runs: the names of those that are wanted; all by default.
 
     Columns, in this order: those of metrics.csv; run, status, seed, data_description; the config, flattened with dots
     (learner.name, learner.step_size, data.source, network.width, scale, ...; lists as JSON text, a name that is taken
@@ -161,22 +163,22 @@ def load_experiment(folder: Path, name: str | None = None) -> pd.DataFrame:
     Raises ConfigError when there are no runs (`name`: the experiment, for the command that would make them) or when a
     file is missing or damaged.
     """
-    paths = sorted(path.parent for path in folder.glob("*/metrics.csv"))
+    paths = sorted(path.parent for path in folder.glob("*/metrics.csv") if runs is None or path.parent.name in runs)
     if not paths:
         command = f"python -m cbp_experiments -m experiment={name or folder.name}"
         raise ConfigError(f"no runs in {folder}; make them with: {command}")
-    runs, tables = [], []
+    facts_of_runs, tables = [], []
     for path in paths:
         run = _read_run(path / "run.json")
         table = _read_metrics(path / "metrics.csv", run)
         facts = {"run": path.name, **{key: run.get(key) for key in ("status", "seed", "data_description")}}
         taken = {*table, *facts}
         config = {key: value for key, value in _flatten(_read_config(path / "config.yaml")) if key != "seed"}
-        runs.append(facts | {f"config.{key}" if key in taken else key: value for key, value in config.items()})
+        facts_of_runs.append(facts | {f"config.{key}" if key in taken else key: value for key, value in config.items()})
         tables.append(table.assign(run=path.name))
     metrics = pd.concat(tables, ignore_index=True)
     metrics = metrics[[*metrics.columns.drop("run"), "run"]]
-    return metrics.merge(pd.DataFrame(runs), on="run", how="left", validate="many_to_one")
+    return metrics.merge(pd.DataFrame(facts_of_runs), on="run", how="left", validate="many_to_one")
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

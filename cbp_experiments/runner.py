@@ -14,9 +14,8 @@ from cbp_experiments.announce import announce, conclude
 from cbp_experiments.config import Job
 from cbp_experiments.engines import Engine, Group, Problem, Row, State, choose_engine, limited_threads
 from cbp_experiments.provenance import provenance
-from cbp_experiments.results import FINISHED, RunFolder, run_name
+from cbp_experiments.results import FINISHED, RunFolder, load_experiment, run_name
 
-CHECKPOINT_SECONDS = 20.0
 IN_FLIGHT_BYTES = 2**31  # runs that take turns on the cores stay in memory; no more of them than fit in this
 
 
@@ -30,7 +29,10 @@ def run_job(job: Job) -> None:
         Run(seed, RunFolder(job.results_dir / job.experiment / run_name(name, seed)), stream.tasks)
         for seed in job.seeds
     ]
-    due = [run for run in runs if job.force or run.folder.status() not in FINISHED]
+    finished = [] if job.force else [run for run in runs if run.folder.status() in FINISHED]
+    due = [run for run in runs if run not in finished]
+    if finished:  # one of them that is damaged is better found now than after the training
+        load_experiment(job.results_dir / job.experiment, runs=[run.folder.path.name for run in finished])
     facts = provenance() | {
         "tasks": stream.tasks,
         "engine": engine.name,
@@ -39,15 +41,17 @@ def run_job(job: Job) -> None:
         "data_checksum": stream.checksum,
     }
     for run in due:
-        run.begin(job.run_config(run.seed, engine.name), facts, job.force)
+        run.take_up(job.force)
+    announce(job, problem, engine, runs=[(run.folder.path.name, run.status, len(run.rows)) for run in runs])
+    for run in due:
+        run.folder.begin(job.run_config(run.seed, engine.name), facts, restart=job.force)
     for run in runs:
         run.folder.tidy()
-    announce(job, problem, engine, runs=[(run.folder.path.name, run.status, len(run.rows)) for run in runs])
-    train(problem, engine, due)
+    train(problem, engine, due, job.checkpoint_seconds)
     conclude(job, [run.folder.path.name for run in runs])
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """One seed of a job: its folder, and what has been recorded of it."""
 
@@ -59,11 +63,10 @@ class Run:
     seconds: float = 0.0
     status: str = "finished before"
 
-    def begin(self, config: dict[str, object], facts: dict[str, object], force: bool) -> None:
-        """Open the folder; take up the last checkpoint if there is one."""
-        self.folder.begin(config, facts, restart=force)
+    def take_up(self, anew: bool) -> None:
+        """Go on from the last checkpoint if there is one, or begin `anew`. Writes nothing."""
         self.status = "new"
-        if restored := self.folder.restore():
+        if not anew and (restored := self.folder.restore()):
             self.rows, self.restored, self.seconds = restored
             self.status = "continued"
 
@@ -86,8 +89,9 @@ class Run:
 class Convoy:
     """A group of runs and their records: they advance together, one task at a turn."""
 
-    def __init__(self, problem: Problem, engine: Engine, runs: list[Run]):
+    def __init__(self, problem: Problem, engine: Engine, runs: list[Run], checkpoint_seconds: float):
         self.runs = runs
+        self.checkpoint_seconds = checkpoint_seconds
         self.group: Group = engine.new_group(problem, [run.seed for run in runs])
         for i, run in enumerate(runs):
             if run.restored is not None:
@@ -106,7 +110,7 @@ class Convoy:
         for run, row in zip(self.runs, rows, strict=True):
             if run.status not in FINISHED:
                 run.record(row, seconds)
-        if time.monotonic() - self.saved_at > CHECKPOINT_SECONDS:
+        if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
             self.save()
 
     def save(self) -> None:
@@ -121,7 +125,7 @@ class Convoy:
         return all(run.status in FINISHED for run in self.runs)
 
 
-def train(problem: Problem, engine: Engine, due: list[Run]) -> None:
+def train(problem: Problem, engine: Engine, due: list[Run], checkpoint_seconds: float) -> None:
     """Advance all runs to their last task, with a progress bar in updates of one run."""
     stream = problem.stream
     updates = -(-stream.task_length // stream.batch_size)
@@ -131,7 +135,7 @@ def train(problem: Problem, engine: Engine, due: list[Run]) -> None:
         tqdm(total=left, unit=" updates", unit_scale=True, mininterval=0.5, disable=not left) as bar,
     ):
         for wave in waves(problem, engine, due):
-            take_turns([Convoy(problem, engine, runs) for runs in wave], engine, bar)
+            take_turns([Convoy(problem, engine, runs, checkpoint_seconds) for runs in wave], engine, bar)
 
 
 def waves(problem: Problem, engine: Engine, due: list[Run]) -> Iterator[list[list[Run]]]:
@@ -148,7 +152,7 @@ def waves(problem: Problem, engine: Engine, due: list[Run]) -> Iterator[list[lis
 def take_turns(convoys: list[Convoy], engine: Engine, bar: tqdm) -> None:
     """Give the convoys a task each in turn, on as many threads as the engine has workers.
 
-    On Ctrl-C the tasks under way are finished and saved; a second one stops them at once, saved up to the task before.
+    On Ctrl-C the tasks under way are finished and saved; a second one stops them at once, as they were last saved.
     """
     stop = threading.Event()
 
@@ -169,15 +173,14 @@ def take_turns(convoys: list[Convoy], engine: Engine, bar: tqdm) -> None:
                         turns[pool.submit(convoy.advance, progress)] = convoy
         except KeyboardInterrupt:
             tqdm.write("stopping after the tasks under way; Ctrl-C again stops at once")
-            try:
-                for turn, convoy in turns.items():
-                    if not turn.cancel():
-                        convoy.record(*turn.result())
-                    convoy.save()
-            finally:
-                stop.set()
+            for turn, convoy in turns.items():
+                if not turn.cancel():
+                    convoy.record(*turn.result())
+                convoy.save()
             raise
+        finally:
+            stop.set()
 
 
 class Stopped(Exception):
-    """Ends a task from within, at the second Ctrl-C."""
+    """Ends a task from within, at the second Ctrl-C or when another one has failed."""

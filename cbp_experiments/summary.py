@@ -42,17 +42,18 @@ def tenths(frame: pd.DataFrame) -> pd.DataFrame:
     and last max(1, tasks // 10) tasks; dead_units, weight_magnitude and effective_rank in those last tasks; each with
     its standard error in <column>_se (NaN with one seed). Empty cells are left out of every mean.
     """
-    complete = frame[frame["status"] == "complete"]
+    later = ["dead_units", "weight_magnitude", "effective_rank"]
+    measured = frame.reindex(columns=list(dict.fromkeys([*frame.columns, "accuracy", *later])))
+    complete = measured[frame["status"] == "complete"]
     tasks = complete.groupby("run")["task"].transform("max")
     tenth = (tasks // 10).clip(lower=1)
     first = complete[complete["task"] <= tenth]
     last = complete[complete["task"] > tasks - tenth]
-    later = ["dead_units", "weight_magnitude", "effective_rank"]
     by = settings(frame)
     runs = complete.drop_duplicates("run").set_index("run")[by]
     runs["accuracy_first"] = first.groupby("run")["accuracy"].mean()
     runs["accuracy_last"] = last.groupby("run")["accuracy"].mean()
-    runs[later] = last.reindex(columns=["run", *later]).groupby("run").mean()
+    runs[later] = last.groupby("run")[later].mean()
     groups = runs.groupby(by, dropna=False)
     columns = {"seeds": groups.size()}
     for name in _MEASURES:

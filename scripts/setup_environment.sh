@@ -12,7 +12,8 @@ fail() { say "$@"; exit 2; }
 # a command that belongs to a virtual environment stands for the interpreter that environment was made with.
 usable() {
     command -v "$1" >/dev/null 2>&1 || { why="there is no $1"; return 1; }
-    version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || { why="$1 does not run"; return 1; }
+    version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+        { why="$1 does not run"; return 1; }
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { why="$1 is Python $version"; return 1; }
     "$1" -c 'import ensurepip, venv' 2>/dev/null ||
         { why="$1 lacks the venv module (Debian, Ubuntu: apt install python$version-venv)"; return 1; }

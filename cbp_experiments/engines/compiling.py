@@ -21,9 +21,18 @@ inlined = numba.njit(inline="always", **OPTIONS)
 
 def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function at its first call, for threads that run without Python's lock; cached on disk."""
+    return _compile(function, OPTIONS)
+
+
+def exact(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As jit, but operation by operation as written, so that the last bit is that of Python."""
+    return _compile(function, OPTIONS | {"fastmath": False})
+
+
+def _compile(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
     before = config.CACHE_DIR  # type: ignore[attr-defined]
     config.CACHE_DIR = str(HERE / "__pycache__" / VERSION)  # type: ignore[attr-defined]
     try:
-        return numba.njit(cache=True, nogil=True, **OPTIONS)(function)
+        return numba.njit(cache=True, nogil=True, **options)(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]

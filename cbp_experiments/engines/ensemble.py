@@ -46,7 +46,10 @@ class Ensemble:
         progress((i + 1) % REPORT_EVERY * len(self.seeds))
         self.alive &= torch.isfinite(loss).cpu()
         means = zip(
-            (correct / stream.task_length).tolist(), (loss / stream.task_length).tolist(), measured, strict=True
+            (correct.double() / stream.task_length).tolist(),
+            (loss / stream.task_length).tolist(),
+            measured,
+            strict=True,
         )
         return [task_row(stream, task, *mean) if ok else None for ok, mean in zip(self.alive, means, strict=True)]
 

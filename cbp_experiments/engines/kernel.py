@@ -166,7 +166,7 @@ def drop(network: Network, scratch: Scratch, layer: int, dropout: float, rng: np
 def activation_and_slope(kind: int, z: Any) -> tuple[Any, Any]:
     one = z * 0 + 1
     if kind == LEAKY_RELU:
-        slope = one if z > 0 else one * np.float32(0.01)
+        slope = one if z > 0 else one * 0.01
         return z * slope, slope
     if kind == ELU:
         h = z if z > 0 else np.expm1(z)

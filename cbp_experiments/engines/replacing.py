@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cbp_experiments.engines.compiling import inlined
+from cbp_experiments.engines.compiling import exact, inlined
 from cbp_experiments.engines.layers import matrix
 from cbp_experiments.engines.structures import (
     ADAPTABLE_CONTRIBUTION,
@@ -53,13 +53,15 @@ def track_utility(network: Network, replacement: Replacement, scratch: Scratch, 
     if kind == ADAPTABLE_CONTRIBUTION:
         for i in range(n):
             centred = abs(h[i] - f[i] / correction[i])
-            u[i] = decay * u[i] + rest * (centred * (outgoing[i] * from_out) / (incoming[i] * from_in))
+            reach = incoming[i] * from_in
+            u[i] = decay * u[i] + (rest * (centred * (outgoing[i] * from_out) / reach) if reach > 0 else 0)
     elif kind == CONTRIBUTION:
         for i in range(n):
             u[i] = decay * u[i] + rest * (abs(h[i]) * (outgoing[i] * from_out))
     elif kind == ADAPTATION:
         for i in range(n):
-            u[i] = decay * u[i] + rest / (incoming[i] * from_in)
+            reach = incoming[i] * from_in
+            u[i] = decay * u[i] + (rest / reach if reach > 0 else 0)
     else:
         for i in range(n):
             u[i] = decay * u[i] + rest * (outgoing[i] * from_out)
@@ -81,11 +83,9 @@ def replace_units(
     mature = 0
     for i in range(n):
         mature += age[i] > replacement.maturity_threshold
-    replacement.to_replace[layer] += replacement.rate * mature
-    due = int(replacement.to_replace[layer])
+    due = take_due(replacement.to_replace, layer, replacement.rate, mature)
     if due == 0:
         return
-    replacement.to_replace[layer] -= due
     ranking = scratch.back  # free between updates
     for i in range(n):
         if replacement.utility_kind == RANDOM:
@@ -104,6 +104,21 @@ def replace_units(
         if event < len(events):
             events[event, 0], events[event, 1], events[event, 2] = t, layer, unit
         replacement.replaced[0] += 1
+    if not replacement.outgoing[layer + 1, :n].any():  # nothing is left between the layers: not even rounding
+        replacement.incoming[layer + 1] = 0
+
+
+@exact
+def take_due(to_replace: np.ndarray, layer: int, rate: float, mature: int) -> int:
+    """Add an update's share of the mature units to a layer's fractions; take off and return the whole units.
+
+    Round numbers make the sum a whole one every so often (0.001 x 100 units x 10 updates), and then its last bit
+    decides when a unit goes.
+    """
+    to_replace[layer] += rate * mature
+    due = int(to_replace[layer])
+    to_replace[layer] -= due
+    return due
 
 
 @inlined

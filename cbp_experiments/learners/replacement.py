@@ -60,7 +60,7 @@ class UnitReplacement(Mechanism):
         age, utility = self.state[f"age_{layer}"], self.state[f"utility_{layer}"]
         mature = age > self.learner.maturity_threshold
         due = self.state["to_replace"][:, layer]
-        due += self.learner.replacement_rate * mature.sum(dim=1)
+        due += self.learner.replacement_rate * mature.sum(dim=1, dtype=torch.float64)
         if not (due >= 1).any():
             return
         counts = due.floor()
@@ -75,16 +75,17 @@ class UnitReplacement(Mechanism):
                 yield run, unit
 
     def _instantaneous_utility(self, step: Step, layer: int, h: Tensor, mean_activation: Tensor) -> Tensor:
-        """y of the paper's utilities, `[R, n]`, by the weights after the update."""
+        """y of the paper's utilities, `[R, n]`, by the weights after the update; 0 where no incoming weight is left."""
         incoming = step.network.weights[layer].abs().mean(dim=1)
         outgoing = step.network.weights[layer + 1].abs().mean(dim=2)
         match self.learner.utility:
             case "adaptable_contribution":
-                return (h - mean_activation.unsqueeze(1)).abs().mean(dim=1) * outgoing / incoming
+                y = (h - mean_activation.unsqueeze(1)).abs().mean(dim=1) * outgoing / incoming
+                return y.where(incoming > 0, 0.0)
             case "contribution":
                 return h.abs().mean(dim=1) * outgoing
             case "adaptation":
-                return 1 / incoming
+                return (1 / incoming).where(incoming > 0, 0.0)
             case _:  # weight; the random utility is drawn when a unit is due
                 return outgoing
 

@@ -45,4 +45,4 @@ class Step:
             self.optimizer.update(self.network.parameters, gradients)
             for mechanism in self.mechanisms:
                 mechanism.after_update(self, hidden)
-            return losses, (logits.argmax(dim=2) == y).sum(dim=1)
+            return losses.detach(), (logits.argmax(dim=2) == y).sum(dim=1)

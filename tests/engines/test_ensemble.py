@@ -1,0 +1,182 @@
+"""The ensemble engine: runs that do not feel each other, states that continue, runs that diverge."""
+
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cbp_experiments.engines import choose_engine
+from cbp_experiments.engines.ensemble import REPORT_EVERY, Ensemble, choose_device
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.learners import Learner
+from cbp_experiments.networks import MLP
+from tests.problems import BP, CBP, tiny_problem
+from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
+from tests.rounding import losses_of, rank_error, sensitivity, tolerance
+
+SEEDS = [4, 0, 7]
+ADAM_CBP = replace(CBP, name="cbp_adam", optimizer="adam", step_size=0.003)
+LEARNERS = [BP, replace(BP, name="bp_momentum", momentum=0.9), CBP, replace(CBP, name="cbp_momentum", momentum=0.9)]
+LEARNERS += [replace(BP, name="adam", optimizer="adam", step_size=0.003), ADAM_CBP]
+each_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.name)
+
+
+def ignore(updates: int) -> None:
+    """Progress that nobody looks at."""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("learner", [BP, CBP, ADAM_CBP], ids=lambda learner: learner.name)
+def test_a_run_alone_equals_the_same_run_among_others(learner: Learner, dtype: str) -> None:
+    """Over 300 updates, to the rounding that matrix products of another number of runs may do differently.
+
+    Each of the two is off by rounding.tolerance at most, in float64 less than 1e-12, in float32 less than 1e-4.
+    """
+    problem = tiny_problem(learner, tasks=3, task_length=100, dtype=dtype)
+    among, alone = RecordedEnsemble(problem, SEEDS), RecordedEnsemble(problem, [SEEDS[1]])
+    among_rows, alone_rows = learn_all(among), learn_all(alone)
+    assert len(alone.losses()) == 300
+    in_float64 = tiny_problem(learner, tasks=3, task_length=100)
+    moved = sensitivity(lambda: RecordedEnsemble(in_float64, [SEEDS[1]]), losses_of)
+    allowed = 2 * tolerance(moved, updates=300, terms=problem.inputs, dtype=dtype)
+    assert 0 < allowed < {"float64": 1e-12, "float32": 1e-4}[dtype]
+    np.testing.assert_allclose(among.losses(run=1), alone.losses(), rtol=0, atol=allowed)
+    np.testing.assert_array_equal(among.events(run=1), alone.events())
+    assert (len(alone.events()) > 0) == (learner.replacement_rate > 0)
+    for [_, row, _], [expected] in zip(among_rows, alone_rows, strict=True):
+        assert row is not None
+        assert expected is not None
+        for name, value in expected.items():
+            relative = rank_error(problem.network.width, allowed) if "rank" in name else allowed
+            assert row[name] == pytest.approx(value, rel=relative), name
+
+
+@each_learner
+def test_a_group_continues_from_its_state_bit_by_bit(learner: Learner) -> None:
+    problem = tiny_problem(learner, tasks=3, dtype="float32")
+    uninterrupted = RecordedEnsemble(problem, SEEDS)
+    uninterrupted.run_task(0, ignore)
+    uninterrupted.run_task(1, ignore)
+    states = [uninterrupted.state(run) for run in range(len(SEEDS))]
+    expected = uninterrupted.run_task(2, ignore)
+
+    group = RecordedEnsemble(problem, SEEDS)
+    for run, state in enumerate(states):
+        group.load(run, state)
+    assert group.run_task(2, ignore) == expected
+    for run in range(len(SEEDS)):
+        np.testing.assert_array_equal(group.losses(run), uninterrupted.losses(run)[80:])
+        assert_same_state(group.state(run), uninterrupted.state(run))
+
+
+def assert_same_state(state: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert state.keys() == expected.keys()
+    for name, array in expected.items():
+        assert state[name].dtype == array.dtype
+        np.testing.assert_array_equal(state[name], array, err_msg=name)
+
+
+def test_a_state_is_a_copy() -> None:
+    group = Ensemble(tiny_problem(ADAM_CBP), [0])
+    state = group.state(0)
+    before = {name: array.copy() for name, array in state.items()}
+    group.run_task(0, ignore)
+    assert_same_state(state, before)
+    assert any((group.state(0)[name] != array).any() for name, array in before.items())
+
+
+def test_a_huge_step_size_diverges() -> None:
+    group = Ensemble(tiny_problem(replace(CBP, step_size=1e30), dtype="float32"), SEEDS)
+    assert learn_rows(group) == [[None] * 3] * 3
+
+
+def learn_rows(group: Ensemble) -> list[Any]:
+    return [group.run_task(task, ignore) for task in range(group.problem.stream.tasks)]
+
+
+@pytest.mark.parametrize("scale", [np.nan, np.inf, 1e200])
+@pytest.mark.parametrize("learner", [BP, CBP], ids=lambda learner: learner.name)
+def test_the_others_go_on_when_a_run_diverges(learner: Learner, scale: float) -> None:
+    """Its activations overflow, or their squares do: no metric may stumble, and the others keep every bit."""
+    problem = tiny_problem(learner)
+    expected = learn_rows(Ensemble(problem, SEEDS))
+    group = Ensemble(problem, SEEDS)
+    state = group.state(1)
+    state["parameter_0"] *= scale
+    state["parameter_4"] *= scale
+    group.load(1, state)
+    for rows, expected_rows in zip(learn_rows(group), expected, strict=True):
+        assert [rows[0], rows[2]] == [expected_rows[0], expected_rows[2]]
+        assert rows[1] is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 40])
+def test_batches_are_averaged_and_progress_counts_the_updates_of_all_runs(batch_size: int) -> None:
+    group = RecordedEnsemble(tiny_problem(BP, batch_size=batch_size), SEEDS)
+    counts: list[int] = []
+    rows = group.run_task(0, counts.append)
+    assert sum(counts) == 40 // batch_size * len(SEEDS)
+    for run, row in enumerate(rows):
+        assert row is not None
+        assert row["task"] == 1
+        assert row["examples"] == 40
+        assert row["loss"] == pytest.approx(group.losses(run).mean(), rel=1e-12)  # float64: the order of a sum of 40
+        assert row["accuracy"] == 100 * (group.hits(run).sum() / 40)
+
+
+def test_progress_is_reported_during_a_long_task() -> None:
+    counts: list[int] = []
+    Ensemble(tiny_problem(BP, task_length=REPORT_EVERY + 3), [0]).run_task(0, counts.append)
+    assert counts == [REPORT_EVERY, 3]
+
+
+def test_a_minibatch_of_one_is_the_online_engines_update() -> None:
+    """And a larger one makes fewer updates of the mean gradient: by hand for one update of a linear learner."""
+    problem = tiny_problem(BP, network=MLP(depth=0), batch_size=40, tasks=1)
+    group = RecordedEnsemble(problem, [0])
+    weight = group.kept()["weight"][0].copy()
+    group.run_task(0, ignore)
+    task = problem.stream.task(0, 0)
+    x = problem.stream.images[task.order][:, task.permutation] / 255
+    y = problem.stream.labels[task.order]
+    scores = np.exp(x @ weight)
+    error = scores / scores.sum(axis=1, keepdims=True) - np.eye(4)[y]
+    # float64: sums of 40 terms, a few units in the last place
+    np.testing.assert_allclose(group.kept()["weight"][0], weight - 0.05 * x.T @ error / 40, rtol=1e-12)
+
+
+def test_no_gradient_outlives_its_update() -> None:
+    """Else a task's graphs would pile up in memory."""
+    group = Ensemble(tiny_problem(BP), [0])
+    losses, right = group.step(torch.ones(1, 1, 20, dtype=torch.float64), torch.ones(1, 1, dtype=torch.int64))
+    assert not losses.requires_grad
+    assert not right.requires_grad
+
+
+def test_unusable_device_is_one_clear_line() -> None:
+    with pytest.raises(ConfigError, match=r"engine\.device=abacus is not usable here"):
+        choose_device("abacus")
+
+
+@pytest.mark.parametrize("name", ["auto", "ensemble"])
+def test_it_is_chosen_for_what_the_online_engine_cannot_do(name: str) -> None:
+    problem = tiny_problem(BP, batch_size=8)
+    engine = choose_engine(replace(problem, options=replace(problem.options, name=name)))
+    assert engine.name == "ensemble"
+    assert engine.together
+    assert ("data.batch_size is 8" in engine.reason) == (name == "auto")
+
+
+def test_accumulated_fractions_do_not_depend_on_the_dtype() -> None:
+    """0.001 x 12 units is no float32 number; the sum that says when a unit goes is kept in float64 all the same."""
+    learner = replace(CBP, replacement_rate=0.001, maturity_threshold=0)
+    *_, due = accumulate([0.001 * 12] * 40)
+    for dtype in ("float32", "float64"):
+        groups: list[Recorded] = [RecordedEnsemble(tiny_problem(learner, dtype=dtype), [0])]
+        groups.append(RecordedRun(tiny_problem(learner, dtype=dtype), 0))
+        for group in groups:
+            group.run_task(0, ignore)
+            assert group.kept()["to_replace"][0].tolist() == [due, due]

@@ -1,0 +1,111 @@
+"""The online engine against the ensemble engine on random small problems, in float64.
+
+The engines differ by rounding errors only: of up to 180 updates and sums of up to 40 terms, about 20 units of rounding
+(rounding.tolerance), 2e-15 relatively. AGREEMENT leaves room for these to grow 10^5-fold from update to update; in the
+problems below a nudge of all weights grows less than 100-fold (test_small_changes_stay_small).
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cbp_experiments.engines import Problem
+from cbp_experiments.learners import Learner
+from cbp_experiments.learners.base import UTILITIES
+from cbp_experiments.networks import ACTIVATIONS, MLP
+from tests.problems import BP, CBP, tiny_problem
+from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
+from tests.rounding import NUDGE, losses_of, rank_error, sensitivity
+
+AGREEMENT = 1e-9
+TASK_LENGTH = 60
+
+networks = st.builds(
+    MLP, width=st.integers(1, 40), depth=st.integers(0, 4), activation=st.sampled_from(sorted(ACTIVATIONS))
+)
+step_sizes = st.sampled_from([0.001, 0.01, 0.1])
+bp = st.builds(Learner, name=st.just("bp"), step_size=step_sizes)
+# At age 1 the adaptable contribution |h - f_hat| is 0 up to rounding, which must not decide: maturity comes later.
+cbp = st.builds(
+    Learner,
+    name=st.just("cbp"),
+    step_size=step_sizes,
+    replacement_rate=st.sampled_from([0.001, 0.01, 0.1, 0.5]),
+    maturity_threshold=st.integers(1, 30),
+    decay_rate=st.sampled_from([0.0, 0.5, 0.9, 0.99]),
+    utility=st.sampled_from(UTILITIES),
+)
+problems = st.builds(
+    tiny_problem,
+    bp | cbp,
+    network=networks,
+    inputs=st.integers(2, 40),
+    classes=st.integers(2, 12),
+    task_length=st.integers(1, TASK_LENGTH),
+)
+
+
+@settings(max_examples=120, derandomize=True, deadline=None, database=None)
+@given(problem=problems, seed=st.integers(0, 2**32 - 1))
+def test_engines_agree(problem: Problem, seed: int) -> None:
+    assert_engines_agree(problem, seed)
+
+
+@pytest.mark.parametrize("utility", UTILITIES)
+def test_engines_agree_while_units_are_replaced(utility: str) -> None:
+    events = assert_engines_agree(tiny_problem(replace(CBP, utility=utility), task_length=TASK_LENGTH), seed=1)
+    assert len(events) > 50
+    assert set(events[:, 1]) == {0, 1}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_engines_agree_on_each_activation(activation: str) -> None:
+    assert_engines_agree(tiny_problem(CBP, network=MLP(20, 3, activation)), seed=1)
+
+
+def test_engines_agree_where_all_units_of_a_layer_go_at_once() -> None:
+    """Nothing is left between two layers then, and nothing may come of dividing by mean |w_in| = 0."""
+    learner = replace(CBP, replacement_rate=1.0, maturity_threshold=2)
+    events = assert_engines_agree(tiny_problem(learner, network=MLP(4, 3)), seed=1)
+    assert len(events) > 4 * 3 * 3
+
+
+def assert_engines_agree(problem: Problem, seed: int) -> np.ndarray:
+    """Losses, hits, replacements, rows of metrics and what is left in the end; returns the replacements."""
+    ensemble, online = RecordedEnsemble(problem, [seed]), RecordedRun(problem, seed)
+    rows, expected_rows = learn_all(online), learn_all(ensemble)
+    np.testing.assert_array_equal(online.events(), ensemble.events())
+    np.testing.assert_allclose(online.losses(), ensemble.losses(), rtol=AGREEMENT, atol=0)
+    np.testing.assert_array_equal(online.hits(), ensemble.hits())
+    kept, expected_kept = online.kept(), ensemble.kept()
+    assert kept.keys() == expected_kept.keys()
+    for name, layers in expected_kept.items():
+        for array, expected in zip(kept[name], layers, strict=True):
+            np.testing.assert_allclose(array, expected, rtol=0, atol=AGREEMENT * np.abs(expected).max(initial=0))
+    for [row], [expected_row] in zip(rows, expected_rows, strict=True):
+        assert row is not None
+        assert expected_row is not None
+        assert list(row) == list(expected_row)
+        for name, value in expected_row.items():
+            relative = rank_error(problem.network.width, AGREEMENT) if "rank" in name else AGREEMENT
+            assert row[name] == pytest.approx(value, rel=relative, nan_ok=True), name
+    return ensemble.events()
+
+
+@settings(max_examples=30, derandomize=True, deadline=None, database=None)
+@given(problem=problems, seed=st.integers(0, 2**32 - 1))
+def test_small_changes_stay_small(problem: Problem, seed: int) -> None:
+    assert sensitivity(lambda: RecordedRun(problem, seed), losses_of) < 100 * NUDGE
+
+
+def test_learners_of_one_seed_start_from_the_same_weights_on_both_engines() -> None:
+    groups: list[Recorded] = []
+    for learner in (BP, CBP):
+        groups += [RecordedEnsemble(tiny_problem(learner), [0, 3]), RecordedRun(tiny_problem(learner), 3)]
+    weights = [group.kept(run=len(group.seeds) - 1)["weight"] for group in groups]
+    for layer, weight in enumerate(weights[0]):
+        for other in weights[1:]:
+            np.testing.assert_array_equal(other[layer], weight)

@@ -1,0 +1,168 @@
+"""The online engine: the same bytes alone or among others, states that continue, runs that diverge, refusals."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cbp_experiments.engines import Problem, Row, choose_engine, online
+from cbp_experiments.engines.base import EngineOptions
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.learners import Learner
+from cbp_experiments.networks import MLP
+from cbp_experiments.results import RunFolder, metrics_csv
+from cbp_experiments.runner import Run, train
+from tests.problems import BP, CBP, tiny_problem
+from tests.recording import RecordedRun, learn_all
+
+SEEDS = [4, 0, 7]
+LEARNERS = [BP, CBP, replace(CBP, name="cbp_random", utility="random")]
+each_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.name)
+
+
+def ignore(updates: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def train_into(folder: Path, problem: Problem, seeds: list[int]) -> list[Run]:
+    """As the command line does: through the runner, into run folders."""
+    runs = [Run(seed, RunFolder(folder / f"seed{seed}"), problem.stream.tasks) for seed in seeds]
+    for run in runs:
+        run.folder.begin({"seed": run.seed}, {"tasks": problem.stream.tasks})
+    train(problem, choose_engine(problem), runs, checkpoint_seconds=3600)
+    return runs
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@each_learner
+def test_a_run_alone_writes_the_same_bytes_as_among_others(learner: Learner, workers: int, tmp_path: Path) -> None:
+    def problem(workers: int) -> Problem:
+        return tiny_problem(learner, dtype="float32", workers=workers)
+
+    assert choose_engine(problem(workers)).name == "online"
+    train_into(tmp_path / "among", problem(workers), SEEDS)
+    for seed in SEEDS:
+        train_into(tmp_path / "alone", problem(1), [seed])
+        written = [(tmp_path / how / f"seed{seed}" / "metrics.csv").read_bytes() for how in ("among", "alone")]
+        assert written[0] == written[1]
+        assert written[0].count(b"\n") == 1 + 3
+
+
+@each_learner
+def test_a_run_continues_from_its_state_bit_by_bit(learner: Learner) -> None:
+    problem = tiny_problem(learner, dtype="float32")
+    uninterrupted = RecordedRun(problem, 4)
+    uninterrupted.run_task(0, ignore)
+    uninterrupted.run_task(1, ignore)
+    state = uninterrupted.state(0)
+    kept = {name: array.copy() for name, array in state.items()}
+    expected = uninterrupted.run_task(2, ignore)
+    for name, array in kept.items():
+        np.testing.assert_array_equal(state[name], array, err_msg="a state must be a copy")
+
+    run = RecordedRun(problem, 4)
+    run.load(0, state)
+    assert run.run_task(2, ignore) == expected
+    np.testing.assert_array_equal(run.losses(), uninterrupted.losses()[80:])
+    for name, array in uninterrupted.state(0).items():
+        assert run.state(0)[name].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@each_learner
+def test_a_huge_step_size_diverges(learner: Learner, dtype: str) -> None:
+    """The first task says so; the metrics before the next one do not stumble over the ruins."""
+    run = RecordedRun(tiny_problem(replace(learner, step_size=1e300 if dtype == "float64" else 1e30), dtype=dtype), 0)
+    assert learn_all(run) == [[None]] * 3
+    assert np.isfinite(run.losses()).sum() < 40
+
+
+def test_the_others_go_on_when_a_run_diverges(tmp_path: Path) -> None:
+    problem = replace(tiny_problem(CBP, dtype="float32", workers=2), network=Explosive(12, 2))
+    runs = train_into(tmp_path / "among", problem, SEEDS)
+    assert [run.status for run in runs] == ["complete", "diverged", "complete"]
+    for seed in (4, 7):
+        train_into(tmp_path / "alone", tiny_problem(CBP, dtype="float32"), [seed])
+        written = [(tmp_path / how / f"seed{seed}" / "metrics.csv").read_bytes() for how in ("among", "alone")]
+        assert written[0] == written[1]
+
+
+class Explosive(MLP):
+    """An MLP whose weights are infinite for seed 0."""
+
+    def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        weights = super().initial_weights(seed, inputs, classes)
+        return weights if seed else [np.full_like(weight, np.inf) for weight in weights]
+
+
+def test_chunks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task is learned in chunks between calls of progress; where they end changes nothing."""
+    problem = tiny_problem(BP, task_length=100, dtype="float32")
+    whole, chunked = RecordedRun(problem, 0), online.OnlineRun(problem, online.sparse_examples(problem), 0)
+    expected = whole.run_task(0, ignore)
+    counts: list[int] = []
+    monkeypatch.setattr(online, "CHUNK", 30)
+    assert chunked.run_task(0, counts.append) == expected
+    assert counts == [30, 30, 30, 10]
+
+
+def test_running_sums_of_the_weights_stay_close_to_the_sums() -> None:
+    """Between fresh sums (here: none after the first) they gather rounding errors: a few a update, of float32.
+
+    300 updates change a sum of up to 20 weights at most 300 x 20 times, by independent errors of half a unit:
+    sqrt(6000) 2^-24 of the largest value that the sum has had, less than 1e-5 of it.
+    """
+    run = RecordedRun(tiny_problem(CBP, task_length=300, dtype="float32"), 0)
+    run.run_task(0, ignore)
+    assert len(run.events()) > 20
+    for layer, weight in enumerate(run.weights):
+        inputs, outputs = weight.shape
+        for sums, axis, n in ((run.replacement.outgoing, 1, inputs), (run.replacement.incoming, 0, outputs)):
+            expected = np.abs(weight.astype(np.float64)).sum(axis=axis)
+            np.testing.assert_allclose(sums[layer, :n], expected, rtol=0, atol=1e-5 * expected.max())
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"momentum": 0.9}, "momentum moves every weight at every update"),
+    ({"optimizer": "adam"}, "it has no adam optimizer"),
+    ({"mechanisms": {"mine": {"_target_": "my.Mechanism"}}}, "it cannot compile mechanisms of your own"),
+]
+
+
+@pytest.mark.parametrize(("keys", "reason"), REFUSED)
+def test_it_says_which_learners_it_cannot_train(keys: dict[str, Any], reason: str) -> None:
+    refuse(tiny_problem(replace(BP, **keys)), reason)
+
+
+def test_it_refuses_minibatches_and_other_devices() -> None:
+    refuse(tiny_problem(BP, batch_size=8), "it learns from one example at a time, and data.batch_size is 8")
+    refuse(
+        replace(tiny_problem(BP), options=EngineOptions(device="cuda")),
+        "it runs on the CPU, and engine.device is cuda",
+    )
+
+
+def refuse(problem: Problem, reason: str) -> None:
+    refusal = online.refusal(problem)
+    assert refusal is not None
+    assert refusal.startswith(reason)
+    with pytest.raises(ConfigError, match="engine=online cannot do this: ") as error:
+        choose_engine(replace(problem, options=replace(problem.options, name="online")))
+    assert reason in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["auto", "online"])
+def test_it_is_chosen_where_it_can(name: str) -> None:
+    problem = tiny_problem(CBP, workers=2)
+    engine = choose_engine(replace(problem, options=replace(problem.options, name=name)))
+    assert (engine.name, engine.together, engine.workers) == ("online", False, 2)
+    assert engine.new_group(problem, [3]).seeds == [3]
+
+
+def test_rows_carry_what_the_csv_needs() -> None:
+    rows: list[Row] = [row for [row] in learn_all(RecordedRun(tiny_problem(CBP), 0)) if row is not None]
+    header = metrics_csv(rows).splitlines()[0].split(",")
+    assert header[:5] == ["task", "examples", "accuracy", "loss", "weight_magnitude"]
+    assert [row["examples"] for row in rows] == [40, 80, 120]

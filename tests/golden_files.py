@@ -1,0 +1,120 @@
+"""Reads golden files (golden/README.md) and stages them for the engines as a stream, a network and a learner.
+
+The environment variable CBP_GOLDEN_DIR names another folder of the same format.
+"""
+
+import json
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cbp_experiments.engines import EngineOptions, Problem
+from cbp_experiments.learners import Learner
+from cbp_experiments.measurements import Measurements
+from cbp_experiments.networks import MLP
+from cbp_experiments.streams import Task
+
+FOLDER = Path(os.environ.get("CBP_GOLDEN_DIR") or Path(__file__).parent / "golden")
+RENAMED = {"opt": "optimizer", "util_type": "utility"}  # from the files' hyperparameters to the fields of Learner
+HIDDEN_LAYERS = 3
+ARRAYS_OF = {"ranks": {"features0"}, "conv": {"batch", "hyper"}, "mlp": {"task_len", "hyper"}}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One file's content."""
+
+    name: str
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def kind(self) -> str:
+        """mlp, conv or ranks, by what is in the file."""
+        return next((kind for kind, arrays in ARRAYS_OF.items() if arrays <= self.arrays.keys()), "unknown")
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        return json.loads(str(self.arrays["hyper"]))
+
+    @property
+    def missing(self) -> list[str]:
+        """The hyperparameters, in use in this run, that no learner of ours has yet."""
+        ours = {field.name for field in fields(Learner)}
+        return [key for key, value in self.hyper.items() if value and RENAMED.get(key, key) not in ours]
+
+    @property
+    def steps(self) -> int:
+        return int(self.arrays["steps"])
+
+    @property
+    def events(self) -> np.ndarray:
+        """int `[events, 3]`: step, hidden layer, unit."""
+        return self.arrays.get("events", np.zeros((0, 3), np.int64))
+
+    def problem(self, dtype: str) -> Problem:
+        """All draws as the README orders them."""
+        seed, (inputs, width, classes) = int(self.arrays["seed"]), self.arrays["sizes"].tolist()
+        replacements = np.random.default_rng([seed, 2])  # one stream of draws for the whole run
+        known = {RENAMED.get(key, key): value for key, value in self.hyper.items() if key not in self.missing}
+        return Problem(
+            stream=GoldenStream(seed, inputs, classes, self.steps, int(self.arrays["task_len"])),
+            network=GoldenNetwork(width, HIDDEN_LAYERS),
+            learner=Learner(name=str(self.arrays["kind"]), **known),
+            measurements=Measurements(features=[]),
+            options=EngineOptions(device="cpu", dtype=dtype),
+            generator=lambda seed, purpose, index: replacements,
+        )
+
+
+class GoldenStream:
+    """The README's data for MLPs; the last task may be cut short."""
+
+    scale, batch_size, checksum, description = 1.0, 1, "", "golden"
+
+    def __init__(self, seed: int, inputs: int, classes: int, steps: int, task_length: int):
+        rng = np.random.default_rng([seed, 1])
+        teacher = rng.normal(size=(inputs, classes))
+        self.images = rng.uniform(size=(steps, inputs)) * (rng.uniform(size=(steps, inputs)) < 0.2)
+        self.labels = np.argmax(self.images @ teacher, axis=1)
+        self.classes, self.tasks, self.task_length = classes, -(-steps // task_length), task_length
+        self.permutations = [rng.permutation(inputs) for _ in range(self.tasks)]
+
+    def task(self, seed: int, task: int) -> Task:
+        start = task * self.task_length
+        return Task(np.arange(start, min(start + self.task_length, len(self.images))), self.permutations[task])
+
+    def probe(self, seed: int, task: int) -> np.ndarray:
+        return np.arange(1)
+
+    def shortened(self, task_length: int) -> "GoldenStream":
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GoldenNetwork(MLP):
+    """An MLP with the README's initial weights."""
+
+    def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        rng = np.random.default_rng([seed, 0])
+        sizes, bounds = self.sizes(inputs, classes), self.bounds(inputs, classes)
+        return [rng.uniform(-b, b, (sizes[i + 1], sizes[i])).T for i, b in enumerate(bounds)]
+
+
+def golden_files(*kinds: str) -> list[Golden]:
+    """The files of these kinds, by name; of any kind if none is given. No files where there is no such folder."""
+    files = [Golden(path.stem, _read(path)) for path in sorted(FOLDER.glob("*.npz"))]
+    return [file for file in files if file.kind in kinds or not kinds]
+
+
+def sample(weight: np.ndarray) -> np.ndarray:
+    """What the files keep of a weight `[in, out]`: sum, sum of absolute values, and about 200 entries."""
+    flat = weight.T.ravel()
+    return np.concatenate([[flat.sum(), np.abs(flat).sum()], flat[:: max(1, flat.size // 200)]])
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as arrays:
+        return dict(arrays)

@@ -1,0 +1,118 @@
+"""What a learner's configuration accepts, and the step that it becomes."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.learners import Learner, Mechanism, Step, UnitReplacement, build_step
+from cbp_experiments.learners.optimizers import SGD, Adam
+from cbp_experiments.networks import MLP, StackedMLP
+
+NETWORK = MLP(6, 2)
+INPUTS, CLASSES = 5, 3
+
+
+def stack(runs: int = 1) -> StackedMLP:
+    weights = [NETWORK.initial_weights(seed, INPUTS, CLASSES) for seed in range(runs)]
+    return StackedMLP(NETWORK, weights, torch.device("cpu"), torch.float64)
+
+
+def step_of(runs: int = 1, **keys: Any) -> Step:
+    learner = Learner(name="test", **({"step_size": 0.1} | keys))
+    step = build_step(learner, stack(runs), NETWORK.bounds(INPUTS, CLASSES))
+    step.generators = [np.random.default_rng(run) for run in range(runs)]
+    return step
+
+
+def batch(runs: int, size: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.rand(runs, size, INPUTS, dtype=torch.float64, generator=rng)
+    return x, torch.randint(CLASSES, (runs, size), generator=rng)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"optimizer": "rmsprop"}, "learner.optimizer must be sgd or adam, got 'rmsprop'"),
+        ({"utility": "beauty"}, "learner.utility must be one of adaptable_contribution, .*random, got 'beauty'"),
+        ({"step_size": 0.0}, "learner.step_size must be a positive number, got 0.0"),
+        ({"step_size": -0.1}, "learner.step_size must be a positive number, got -0.1"),
+        ({"step_size": float("inf")}, "learner.step_size must be a positive number, got inf"),
+        ({"step_size": float("nan")}, "learner.step_size must be a positive number, got nan"),
+        ({"replacement_rate": 2.0}, r"learner.replacement_rate must be between 0 and 1 \(.*\), got 2.0"),
+        ({"replacement_rate": -1e-4}, r"learner.replacement_rate must be between 0 and 1 \(.*\), got -0.0001"),
+        ({"momentum": 1.0}, "learner.momentum must be at least 0 and below 1, got 1.0"),
+        ({"beta1": -0.1}, "learner.beta1 must be at least 0 and below 1, got -0.1"),
+        ({"beta2": 1.5}, "learner.beta2 must be at least 0 and below 1, got 1.5"),
+        ({"decay_rate": 1.0}, "learner.decay_rate must be at least 0 and below 1, got 1.0"),
+        ({"epsilon": 0.0}, "learner.epsilon must be a positive number, got 0.0"),
+        ({"maturity_threshold": -1}, "learner.maturity_threshold must be 0 or more updates, got -1"),
+        ({"optimizer": "adam", "momentum": 0.9}, "learner.momentum belongs to SGD; .* Set learner.momentum=0"),
+    ],
+)
+def test_bad_values_are_named_as_the_user_typed_them(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Learner(name="test", **({"step_size": 0.1} | keys))
+    assert re.fullmatch(message, str(error.value))
+
+
+def test_a_mechanism_is_part_of_the_learner_when_its_field_is_not_zero() -> None:
+    assert isinstance(step_of().optimizer, SGD)
+    assert step_of().mechanisms == []
+    step = step_of(optimizer="adam", replacement_rate=1e-4)
+    assert isinstance(step.optimizer, Adam)
+    assert [type(mechanism) for mechanism in step.mechanisms] == [UnitReplacement]
+
+
+def test_a_step_is_that_of_a_plain_loop() -> None:
+    """Loss and hits before the update, and torch.optim.SGD's update, for each run."""
+    step, x, y = step_of(runs=2), *batch(runs=2)
+    references = [[p[run].detach().clone().requires_grad_() for p in step.network.parameters] for run in range(2)]
+    losses, right = step(x, y)
+    for run, p in enumerate(references):
+        h = torch.relu(torch.relu(x[run] @ p[0] + p[1]) @ p[2] + p[3])
+        logits = h @ p[4] + p[5]
+        loss = F.cross_entropy(logits, y[run])
+        loss.backward()
+        torch.optim.SGD(p, lr=0.1).step()
+        # float64: sums of 6 terms in another order
+        torch.testing.assert_close(losses[run], loss.detach(), rtol=1e-13, atol=0)
+        assert right[run] == (logits.argmax(dim=1) == y[run]).sum()
+        for ours, expected in zip(step.network.parameters, p, strict=True):
+            torch.testing.assert_close(ours[run].detach(), expected.detach(), rtol=1e-13, atol=1e-16)
+
+
+class WeightDecay(Mechanism):
+    """A mechanism of someone else's: L2, with a count of its calls as state."""
+
+    def __init__(self, weight_decay: float):
+        super().__init__()
+        self.weight_decay = weight_decay
+
+    def prepare(self, step: Step) -> None:
+        self.state["calls"] = torch.zeros(step.network.weights[0].shape[0])
+
+    def gradients(self, step: Step, gradients: list[Tensor]) -> None:
+        for gradient, parameter in zip(gradients, step.network.parameters, strict=True):
+            gradient += self.weight_decay * parameter
+
+    def after_update(self, step: Step, hidden: list[Tensor]) -> None:
+        assert [h.shape for h in hidden] == [(2, 4, 6), (2, 4, 6)]
+        self.state["calls"] += 1
+
+
+def test_mechanisms_of_ones_own_come_from_the_configuration() -> None:
+    mine = {"mine": {"_target_": f"{__name__}.WeightDecay", "weight_decay": 0.3}}
+    step, plain = step_of(runs=2, mechanisms=mine), step_of(runs=2)
+    before = [p.detach().clone() for p in plain.network.parameters]
+    for either in (step, plain):
+        either(*batch(runs=2))
+    for ours, other, start in zip(step.network.parameters, plain.network.parameters, before, strict=True):
+        torch.testing.assert_close(ours, other - 0.1 * 0.3 * start, rtol=1e-13, atol=1e-16)
+    assert step.mechanisms[0].state["calls"].tolist() == [1, 1]

@@ -1,0 +1,121 @@
+"""Engines that keep what they see at every update: the same code, with its losses and replacements written down."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from cbp_experiments.engines.base import Problem, Progress, Row
+from cbp_experiments.engines.ensemble import Ensemble
+from cbp_experiments.engines.online import CHUNK, OnlineRun, sparse_examples
+from cbp_experiments.learners import Step, UnitReplacement
+
+Kept = dict[str, list[np.ndarray]]  # what a run has come to, by layer
+TRACKED = ("utility", "mean_activation", "age")
+
+
+class RecordedStep(Step):
+    """Takes the place of an ensemble's step."""
+
+    def __init__(self, step: Step):
+        vars(self).update(vars(step))
+        self.losses: list[np.ndarray] = []
+        self.right: list[np.ndarray] = []
+        self.events: list[tuple[int, int, int, int]] = []
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        losses, right = super().__call__(x, y)
+        for mechanism in self.mechanisms:
+            if isinstance(mechanism, UnitReplacement):
+                self.events += [(run, len(self.losses), layer, unit) for run, layer, unit in mechanism.events]
+        self.losses.append(losses.numpy().copy())
+        self.right.append(right.numpy().copy())
+        return losses, right
+
+
+class RecordedEnsemble(Ensemble):
+    """`losses` and `hits` (right predictions) of each update, `events [events, 3]`: update, hidden layer, unit."""
+
+    step: RecordedStep
+
+    def __init__(self, problem: Problem, seeds: Sequence[int]):
+        super().__init__(problem, seeds)
+        self.step = RecordedStep(self.step)
+
+    def losses(self, run: int = 0) -> np.ndarray:
+        return np.array(self.step.losses, np.float64)[:, run]
+
+    def hits(self, run: int = 0) -> np.ndarray:
+        return np.array(self.step.right)[:, run]
+
+    def events(self, run: int = 0) -> np.ndarray:
+        return np.array([event[1:] for event in self.step.events if event[0] == run], np.int64).reshape(-1, 3)
+
+    def kept(self, run: int = 0) -> Kept:
+        kept = {
+            "weight": [weight[run].detach().numpy() for weight in self.network.weights],
+            "bias": [bias[run].detach().numpy() for bias in self.network.biases],
+        }
+        for mechanism in self.step.mechanisms:
+            if isinstance(mechanism, UnitReplacement):
+                for name in TRACKED:
+                    layers = range(self.problem.network.depth)
+                    kept[name] = [mechanism.state[f"{name}_{layer}"][run].numpy() for layer in layers]
+                kept["to_replace"] = [mechanism.state["to_replace"][run].numpy()]
+        return kept
+
+
+class RecordedRun(OnlineRun):
+    """The same of an online run."""
+
+    def __init__(self, problem: Problem, seed: int):
+        super().__init__(problem, sparse_examples(problem), seed)
+        self._losses: list[np.ndarray] = []
+        self._hits: list[np.ndarray] = []
+        self._events: list[np.ndarray] = []
+
+    def learn(
+        self,
+        order: np.ndarray,
+        position: np.ndarray,
+        rng: np.random.Generator,
+        progress: Progress,
+        events: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        assert len(order) <= CHUNK, "events are counted from the beginning of a chunk"
+        units = self.problem.network.width * self.problem.network.depth
+        room = (len(order) * units + 1) * self.problem.learner.replacement_rate + self.problem.network.depth
+        written = np.full((int(room), 3), -1)
+        losses, hits, _ = super().learn(order, position, rng, progress, written)
+        written = written[written[:, 0] >= 0]
+        written[:, 0] += sum(map(len, self._losses))
+        self._losses.append(losses)
+        self._hits.append(hits)
+        self._events.append(written)
+        return losses, hits, written
+
+    def losses(self, run: int = 0) -> np.ndarray:
+        return np.concatenate(self._losses)
+
+    def hits(self, run: int = 0) -> np.ndarray:
+        return np.concatenate(self._hits)
+
+    def events(self, run: int = 0) -> np.ndarray:
+        return np.concatenate(self._events)
+
+    def kept(self, run: int = 0) -> Kept:
+        sizes = self.network.sizes[1:]
+        kept = {"weight": self.weights, "bias": [b[:n] for b, n in zip(self.network.biases, sizes, strict=True)]}
+        if self.problem.learner.replacement_rate:
+            for name in TRACKED:
+                kept[name] = [rows[:n] for rows, n in zip(getattr(self.replacement, name), sizes[:-1], strict=True)]
+            kept["to_replace"] = [self.replacement.to_replace]
+        return kept
+
+
+Recorded = RecordedEnsemble | RecordedRun
+
+
+def learn_all(group: Recorded) -> list[list[Row | None]]:
+    """The rows of all tasks of the group's stream: for each task, one a run."""
+    return [group.run_task(task, lambda updates: None) for task in range(group.problem.stream.tasks)]

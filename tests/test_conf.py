@@ -1,0 +1,87 @@
+"""Every YAML under conf/ makes a job."""
+
+import shlex
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from cbp_experiments.command_line import CONF, compose, known_keys
+from cbp_experiments.config import Job, build_job
+
+SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
+EXPERIMENTS = sorted(path.relative_to(CONF / "experiment") for path in (CONF / "experiment").rglob("*.yaml"))
+OPTIONS = sorted(
+    f"{group.name}={path.relative_to(group).with_suffix('')}"
+    for group in CONF.iterdir()
+    if group.is_dir() and group.name not in ("hydra", "experiment")
+    for path in group.rglob("*.yaml")
+)
+# Keys that keep their names: people have them in scripts.
+KEYS = {
+    *("seeds", "scale", "engine", "results_dir", "force"),
+    *("data.source", "data.root", "data.tasks", "data.task_length", "data.batch_size"),
+    *("network.width", "network.depth"),
+    *("learner.step_size", "learner.replacement_rate", "learner.maturity_threshold", "learner.decay_rate"),
+}
+
+
+def jobs(*arguments: str) -> list[Job]:
+    with patch.object(sys, "argv", ["cbp-experiments", *arguments]):
+        return [build_job(config) for _, config in compose()]
+
+
+def option(name: Path) -> str:
+    return f"experiment={name.with_suffix('')}"
+
+
+@pytest.mark.parametrize("argument", OPTIONS)
+def test_every_option_makes_a_job(argument: str) -> None:
+    (job,) = jobs(argument)
+    if argument.startswith("learner="):
+        assert job.learner.name == argument.removeprefix("learner=")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=str)
+def test_every_experiment_makes_jobs_at_every_scale(experiment: Path, scale: str) -> None:
+    made = jobs(option(experiment), f"scale={scale}")
+    assert made
+    for job in made:
+        assert job.experiment == str(experiment.with_suffix(""))
+        assert job.scale == scale
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=str)
+def test_an_experiment_begins_with_its_command(experiment: Path) -> None:
+    lines = (CONF / "experiment" / experiment).read_text().splitlines()
+    commands = [line.removeprefix("# ") for line in lines[:2] if line.startswith("# python -m cbp_experiments ")]
+    assert len(commands) == 1, "the first line (after @package) must be the command that runs it"
+    arguments = shlex.split(commands[0])[3:]
+    assert option(experiment) in arguments
+    assert len(jobs(*arguments)) == len(jobs(option(experiment)))  # -m or not
+
+
+def test_the_keys_that_keep_their_names() -> None:
+    assert set(known_keys()) >= KEYS
+
+
+@pytest.mark.parametrize(
+    ("scale", "source", "seeds", "width"), [("laptop", "embedded", 5, 100), ("paper", "mnist", 30, 2000)]
+)
+def test_what_the_scales_are(scale: str, source: str, seeds: int, width: int) -> None:
+    (job,) = jobs(f"scale={scale}")
+    assert (job.data.source, len(job.seeds), job.network.width, job.network.depth) == (source, seeds, width, 3)
+    assert (job.data.batch_size, job.learner.name) == (1, "cbp")
+    if scale == "paper":
+        assert (job.data.tasks, job.data.task_length) == (800, 60_000)
+
+
+def test_the_default_is_the_laptop_scale() -> None:
+    assert jobs() == jobs("scale=laptop")
+
+
+def test_the_command_line_is_stronger_than_the_scale() -> None:
+    (job,) = jobs("scale=paper", "seeds=[3,7]", "network.width=10", "data.tasks=4", "data.source=embedded")
+    assert (job.seeds, job.network.width, job.data.tasks, job.data.source) == ([3, 7], 10, 4, "embedded")

