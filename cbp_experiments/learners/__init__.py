@@ -11,7 +11,7 @@ from cbp_experiments.learners.replacement import UnitReplacement
 from cbp_experiments.learners.step import Step
 from cbp_experiments.networks import StackedMLP
 
-__all__ = ["Learner", "Mechanism", "Step", "UnitReplacement", "build_step"]
+__all__ = ["Learner", "Mechanism", "Perturbation", "Step", "UnitReplacement", "build_step"]
 
 
 def build_step(learner: Learner, network: StackedMLP, bounds: list[float]) -> Step:

@@ -126,7 +126,10 @@ def test_running_sums_of_the_weights_stay_close_to_the_sums() -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"momentum": 0.9}, "momentum moves every weight at every update"),
-    ({"optimizer": "adam"}, "it has no adam optimizer"),
+    (
+        {"perturbation_std": 1e-3, "replacement_rate": 1e-3},
+        "the utilities of unit replacement need every weight, and it perturbs only those it reads",
+    ),
     ({"mechanisms": {"mine": {"_target_": "my.Mechanism"}}}, "it cannot compile mechanisms of your own"),
 ]
 
@@ -164,5 +167,5 @@ def test_it_is_chosen_where_it_can(name: str) -> None:
 def test_rows_carry_what_the_csv_needs() -> None:
     rows: list[Row] = [row for [row] in learn_all(RecordedRun(tiny_problem(CBP), 0)) if row is not None]
     header = metrics_csv(rows).splitlines()[0].split(",")
-    assert header[:5] == ["task", "examples", "accuracy", "loss", "weight_magnitude"]
+    assert header[:5] == ["task", "examples", "accuracy", "loss", "dead_units"]
     assert [row["examples"] for row in rows] == [40, 80, 120]
