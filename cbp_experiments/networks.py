@@ -1,7 +1,8 @@
 """Networks with a leading run dimension: R independent copies of one architecture, advanced together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 # torch.nn.init.calculate_gain; ELU and swish, which it does not know, take ReLU's.
 GAINS = {"relu": 2**0.5, "leaky_relu": (2 / (1 + 0.01**2)) ** 0.5, "elu": 2**0.5, "swish": 2**0.5, "tanh": 5 / 3}
+
+
+class ForwardHook(Protocol):
+    """What may act in the forward pass (learners.base.Mechanism)."""
+
+    def activations(self, layer: int, h: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,15 @@ class StackedMLP:
         """Weight and bias of each layer in turn, so that layer l owns entries 2l and 2l + 1."""
         return [p for pair in zip(self.weights, self.biases, strict=True) for p in pair]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """`x [R, B, in]` -> logits `[R, B, classes]` and the activations `[R, B, n]` of each hidden layer."""
+    def forward(self, x: Tensor, mechanisms: Sequence[ForwardHook] = ()) -> tuple[Tensor, list[Tensor]]:
+        """`x [R, B, in]` -> logits `[R, B, classes]` and the activations `[R, B, n]` of each hidden layer.
+
+        The `mechanisms` of a learner act on the activations; without them this is the bare network.
+        """
         hidden: list[Tensor] = []
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        for layer, (weight, bias) in enumerate(zip(self.weights[:-1], self.biases[:-1], strict=True)):
             x = self.activation(torch.baddbmm(bias.unsqueeze(1), x, weight))
+            for mechanism in mechanisms:
+                x = mechanism.activations(layer, x)
             hidden.append(x)
         return torch.baddbmm(self.biases[-1].unsqueeze(1), x, self.weights[-1]), hidden

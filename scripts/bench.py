@@ -29,9 +29,16 @@ from cbp_experiments.streams.permuted_mnist import PermutedMNIST
 LEARNERS = {
     "bp": Learner(name="bp", step_size=0.003),
     "cbp": Learner(name="cbp", step_size=0.003, replacement_rate=1e-4),
+    "l2": Learner(name="l2", step_size=0.003, weight_decay=1e-4),
+    "snp": Learner(name="snp", step_size=0.003, weight_decay=1e-4, perturbation_std=1e-5),
+    "dropout": Learner(name="dropout", step_size=0.003, dropout=0.1),
+    "adam": Learner(name="adam", step_size=1e-4, optimizer="adam"),
 }
 UPDATES = {100: (10_000, 1_000), 2000: (400, 40)}  # width: updates a round of the engine and of the plain loop
-BARS = {(100, "bp"): 40, (100, "cbp"): 60, (2000, "bp"): 8, (2000, "cbp"): 10}
+BARS = {
+    100: {"bp": 40, "cbp": 60, "l2": 30, "snp": 15, "dropout": 30, "adam": 15},
+    2000: {"bp": 8, "cbp": 10, "l2": 10, "snp": 10, "adam": 3},
+}
 STREAM = PermutedMNIST(tasks=1, task_length=5000).load()
 
 
@@ -90,7 +97,7 @@ def bytes_of_an_update(run: OnlineRun, rows: np.ndarray, position: np.ndarray) -
     """What the kernel moves: the rows of the active inputs, read forward, read backward and written."""
     network = run.network
     hidden = np.empty((len(network.starts) - 1, len(rows), network.sizes[1]), network.weights.dtype)
-    features(network, run.examples, run.scratch, rows, position, hidden)
+    features(network, run.examples, run.noise, run.scratch, rows, position, np.random.default_rng(0), hidden)
     active = [np.count_nonzero(STREAM.images[rows]) / len(rows), *(np.count_nonzero(h) / len(rows) for h in hidden)]
     return float(sum(3 * a * n * network.weights.itemsize for a, n in zip(active, network.strides[1:], strict=True)))
 
@@ -129,7 +136,8 @@ def share_of_the_ranks(examples: structures.Examples, name: str, rounds: int) ->
     times: dict[str, list[float]] = {"rank": [], "metrics": [], "learning": []}
     with limited_threads(1):
         run.run_task(0, lambda updates: None)
-        features(run.network, examples, run.scratch, rows, position, hidden.numpy())
+        unused = np.random.default_rng(0)
+        features(run.network, examples, run.noise, run.scratch, rows, position, unused, hidden.numpy())
         for _ in range(5 * rounds):
             times["rank"].append(microseconds(lambda: [metrics.effective_rank(h[None]) for h in hidden], 1))
             times["metrics"].append(microseconds(lambda: run.measure(0, position), 1))
@@ -142,6 +150,7 @@ def share_of_the_ranks(examples: structures.Examples, name: str, rounds: int) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
     parser.add_argument("--widths", type=int, nargs="+", default=list(UPDATES), choices=list(UPDATES))
     arguments = parser.parse_args()
     workers = cores()
@@ -152,19 +161,19 @@ def main() -> None:
     print("".join(head.rjust(18 if i > 1 else 8) for i, head in enumerate(heads)))
     contests = []
     for width in arguments.widths:
-        for name in LEARNERS:
+        for name in arguments.learners:
             c = contest(width, name, arguments.rounds, workers, examples)
             contests.append(c)
             times = "".join(f"{median(t):18.2f}" for t in (c.plain, c.plain_one_thread, c.online))
-            print(f"{width:8}{name:>8}{times}{c.ratio:18.1f}{BARS[width, name]:18}", flush=True)
+            print(f"{width:8}{name:>8}{times}{c.ratio:18.1f}{BARS[width].get(name, '-'):>18}", flush=True)
     speed = bandwidth(workers)
     print(f"\nmemory: {speed:.1f} GB/s (reading twice and writing once, {workers} threads, 256 MiB each)")
     for c in contests:
-        if c.width == 2000:
+        if c.width == 2000 and c.learner in ("bp", "cbp"):
             reached = c.bytes_per_update / median(c.online) / 1e3
             print(f"  width 2000, {c.learner}: {c.bytes_per_update / 1e6:.1f} MB an update, {reached:.1f} GB/s, "
                   f"{reached / speed:.0%} of that")  # fmt: skip
-    for name in LEARNERS:
+    for name in ("bp", "cbp"):
         rank, every = share_of_the_ranks(examples, name, arguments.rounds)
         print(f"laptop scale, {name}: effective rank {rank:.1%} of the time, all metrics {every:.1%}")
 

@@ -18,14 +18,20 @@ class PlainRun:
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-        self.network = nn.Sequential(*layers[:-1])
+            if learner.dropout:
+                layers.append(nn.Dropout(learner.dropout))
+        hidden = layers[: -2 if learner.dropout else -1]
+        self.network = nn.Sequential(*hidden)
         for layer in self.linear_layers():
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear" if layer.out_features == 10 else "relu")
             nn.init.zeros_(layer.bias)
         if learner.optimizer == "adam":
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.network.parameters(), lr=learner.step_size)
         else:
-            self.optimizer = torch.optim.SGD(self.network.parameters(), lr=learner.step_size, momentum=learner.momentum)
+            self.optimizer = torch.optim.SGD(
+                self.network.parameters(), learner.step_size, learner.momentum, weight_decay=learner.weight_decay
+            )
+        self.noise = learner.perturbation_std
         self.replacement = PlainReplacement(learner, self.linear_layers()) if learner.replacement_rate else None
 
     def linear_layers(self) -> list[nn.Linear]:
@@ -43,6 +49,10 @@ class PlainRun:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
+            if self.noise:
+                with torch.no_grad():
+                    for parameter in self.network.parameters():
+                        parameter.add_(torch.randn_like(parameter), alpha=self.noise)
             if self.replacement:
                 self.replacement.after_update(hidden)
         return 100 * correct.item() / len(y), total.item() / len(y)

@@ -18,7 +18,11 @@ from cbp_experiments.networks import MLP
 from cbp_experiments.streams import Task
 
 FOLDER = Path(os.environ.get("CBP_GOLDEN_DIR") or Path(__file__).parent / "golden")
-RENAMED = {"opt": "optimizer", "util_type": "utility"}  # from the files' hyperparameters to the fields of Learner
+RENAMED = {
+    "opt": "optimizer",
+    "util_type": "utility",
+    "perturb_scale": "perturbation_std",
+}  # from the files' hyperparameters to the fields of Learner
 HIDDEN_LAYERS = 3
 ARRAYS_OF = {"ranks": {"features0"}, "conv": {"batch", "hyper"}, "mlp": {"task_len", "hyper"}}
 
@@ -37,7 +41,10 @@ class Golden:
 
     @property
     def hyper(self) -> dict[str, Any]:
-        return json.loads(str(self.arrays["hyper"]))
+        hyper = json.loads(str(self.arrays["hyper"]))
+        if not hyper.pop("to_perturb", False):
+            hyper.pop("perturb_scale", None)
+        return hyper
 
     @property
     def missing(self) -> list[str]:

@@ -8,13 +8,32 @@ import torch
 
 from cbp_experiments import metrics
 from cbp_experiments.engines import online
+from cbp_experiments.learners import Perturbation
 from tests.golden_files import FOLDER, Golden, golden_files, sample
 from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
 from tests.rounding import losses_of, nudge, rank_error, sensitivity, tolerance
 
 AGREEMENT = 1e-9  # relative, in float64: what golden/README.md calls a good match
+
+
+def recorded_ensemble(golden: Golden, dtype: str) -> RecordedEnsemble:
+    """With the noise of the file in place of a perturbation's own: weights are drawn as [out, in]."""
+    group = RecordedEnsemble(golden.problem(dtype), [int(golden.arrays["seed"])])
+    rng = np.random.default_rng([int(golden.arrays["seed"]), 3])
+    std = golden.hyper.get("perturb_scale", 0.0)
+
+    def perturb(parameter: torch.Tensor) -> None:
+        noise = rng.normal(0.0, std, parameter.shape[:0:-1]).T
+        parameter[0] += torch.from_numpy(noise).to(parameter)
+
+    for mechanism in group.step.mechanisms:
+        if isinstance(mechanism, Perturbation):
+            mechanism.perturb = perturb  # type: ignore[method-assign]
+    return group
+
+
 ENGINES: dict[str, Callable[[Golden, str], Recorded]] = {
-    "ensemble": lambda golden, dtype: RecordedEnsemble(golden.problem(dtype), [int(golden.arrays["seed"])]),
+    "ensemble": recorded_ensemble,
     "online": lambda golden, dtype: RecordedRun(golden.problem(dtype), int(golden.arrays["seed"])),
 }
 ALL = golden_files()
@@ -35,6 +54,8 @@ def skip_what_is_not_there(golden: Golden, engine: str = "ensemble") -> None:
         pytest.skip(f"{golden.name} is of the kind {golden.kind}: only MLPs are supported")
     if golden.missing:
         pytest.skip(f"no learner has {', '.join(golden.missing)} yet")
+    if engine == "online" and golden.hyper.get("perturb_scale"):
+        pytest.skip("the online engine's noise is the same in distribution, not in values (test_noise.py)")
     if engine == "online" and (refusal := online.refusal(golden.problem("float64"))):
         pytest.skip(f"the online engine cannot: {refusal}")
 

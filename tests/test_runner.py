@@ -299,7 +299,15 @@ def test_a_results_folder_that_fills_up_stops_the_job_with_one_line(
     assert "Traceback" not in outcome.err
 
 
-LONG = ("scale=smoke", "data.task_length=500", "network.width=16", "seeds=3", "engine.workers=1", *BUSY)
+LONG = (
+    "scale=smoke",
+    "data.task_length=500",
+    "network.width=16",
+    "seeds=3",
+    "engine.workers=1",
+    "engine.device=cpu",
+    *BUSY,
+)
 
 
 def wait_for_checkpoints(results_dir: Path, rounds: int) -> None:

@@ -33,7 +33,7 @@ class Ensemble:
         stream = self.problem.stream
         tasks = [stream.task(seed, task) for seed in self.seeds]
         measured = self._measure(task, tasks)
-        self.step.generators = [self.problem.generator(seed, "learner", task) for seed in self.seeds]
+        self.step.begin_task([self.problem.generator(seed, "learner", task) for seed in self.seeds])
         order, permutation = self._stack(task.order for task in tasks), self._permutation(tasks)
         loss = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
         correct = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from cbp_experiments.engines.adam import age_corrections, update_layer_adam
 from cbp_experiments.engines.compiling import inlined, jit
+from cbp_experiments.engines.layers import matrix, pass_back
+from cbp_experiments.engines.noise import gather_noise, settle_all, settle_rows
 from cbp_experiments.engines.replacing import RESUM_EVERY, replace_units, sum_magnitudes, track_utility
 from cbp_experiments.engines.rows import add_rows, backward_rows, backward_rows_tracked, update_rows
 from cbp_experiments.engines.structures import (
@@ -18,55 +21,87 @@ from cbp_experiments.engines.structures import (
     RELU,
     SWISH,
     TANH,
+    Adam,
     Examples,
     Network,
+    Noise,
     Replacement,
     Scratch,
+    Update,
 )
+
+SMALLEST_SCALE = 1e-3
 
 
 @jit
 def learn(
     network: Network,
     examples: Examples,
+    update: Update,
+    noise: Noise,
+    adam: Adam,
     replacement: Replacement,
     scratch: Scratch,
     order: np.ndarray,
     position: np.ndarray,
-    step_size: float,
     rng: np.random.Generator,
+    begin: int,
+    end: int,
     losses: np.ndarray,
     hits: np.ndarray,
     events: np.ndarray,
 ) -> int:
-    """One update for each example `order[t]`, whose feature i is the network's input `position[i]`.
+    """One update for each example `order[t]`, t from `begin` to `end`; feature i is the network's input `position[i]`.
 
     Fills `losses[t]` and `hits[t]` by the predictions before the update, and `events` with the rows (t, layer, unit)
-    of the replacements, as far as it has room. Returns the number of updates made, fewer than asked for if a loss is
-    not finite.
+    of the replacements, as far as it has room. Returns the t it has come to: before `end` if a loss is not finite.
     """
     layers = len(network.starts)
-    replaced = 0
-    for t in range(len(order)):
+    for t in range(begin, end):
         if replacement.rate > 0 and t % RESUM_EVERY == 0:
             sum_magnitudes(network, replacement)
         example = order[t]
-        forward(network, examples, scratch, example, position)
+        forward(network, examples, scratch, example, position, update.dropout, noise, rng)
+        step_size = network.weights.dtype.type(1) if adam.on else update.step_size
         losses[t], hits[t] = softmax_step(network, scratch, examples.labels[example], step_size)
         if not np.isfinite(losses[t]):
             return t
+        if adam.on:
+            age_corrections(adam)
         for layer in range(layers - 1, -1, -1):
-            update_layer(network, replacement, scratch, layer)
+            if adam.on:
+                update_layer_adam(network, update, adam, scratch, layer)
+            else:
+                update_layer(network, update, replacement, scratch, layer)
+        shrink(network, update, noise, replacement)
+        if noise.std > 0:
+            gather_noise(network, noise)
+            if adam.on:  # every weight moves by what it is
+                settle_all(network, noise)
         if replacement.rate > 0:
+            if adam.on:
+                sum_magnitudes(network, replacement)
             for layer in range(layers - 1):
                 track_utility(network, replacement, scratch, layer)
             for layer in range(layers - 1):
-                replaced = replace_units(network, replacement, scratch, layer, rng, t, events, replaced)
-    return len(order)
+                replace_units(network, adam, replacement, scratch, layer, rng, t, events)
+    if noise.std > 0:
+        settle_all(network, noise)
+    fold_scale(network, noise, replacement)
+    return end
 
 
 @inlined
-def forward(network: Network, examples: Examples, scratch: Scratch, example: int, position: np.ndarray) -> None:
+def forward(
+    network: Network,
+    examples: Examples,
+    scratch: Scratch,
+    example: int,
+    position: np.ndarray,
+    dropout: float,
+    noise: Noise,
+    rng: np.random.Generator,
+) -> None:
     """Activations of one example in `scratch.h`, and for each layer the inputs that are not 0."""
     count = 0
     for p in range(examples.starts[example], examples.starts[example + 1]):
@@ -75,21 +110,20 @@ def forward(network: Network, examples: Examples, scratch: Scratch, example: int
         count += 1
     scratch.active[0] = count
     layers = len(network.starts)
+    scale = network.weights.dtype.type(network.scale[0])
     for layer in range(layers):
         n, h = network.strides[layer + 1], scratch.h[layer + 1]
         for j in range(n):
-            h[j] = network.biases[layer, j]
+            h[j] = 0
+        if noise.std > 0:
+            settle_rows(network, noise, layer, scratch.rows[layer], scratch.active[layer])
         add_rows(matrix(network, layer), scratch.rows[layer], scratch.x[layer], scratch.active[layer], h)
+        for j in range(n):
+            h[j] = scale * h[j] + network.biases[layer, j]
         if layer + 1 < layers:
             activate(network, scratch, layer + 1)
-
-
-@inlined
-def matrix(network: Network, layer: int) -> np.ndarray:
-    """The padded weights of a layer, `[in, out]`."""
-    rows, columns = network.strides[layer], network.strides[layer + 1]
-    start = network.starts[layer]
-    return network.weights[start : start + rows * columns].reshape(rows, columns)
+            if dropout > 0:
+                drop(network, scratch, layer + 1, dropout, rng)
 
 
 @inlined
@@ -101,6 +135,7 @@ def activate(network: Network, scratch: Scratch, layer: int) -> None:
     if network.activation == RELU:
         for i in range(n):
             h[i] = h[i] if h[i] > 0 else h[i] * 0  # a not-a-number stays one
+            slope[i] = 1  # of the active units, and nobody asks for the others
         for i in range(n):
             value = h[i]
             rows[count], x[count] = i, value  # no branch: an inactive unit's entry is overwritten by the next
@@ -110,6 +145,20 @@ def activate(network: Network, scratch: Scratch, layer: int) -> None:
             h[i], slope[i] = activation_and_slope(network.activation, h[i])
             rows[count], x[count] = i, h[i]
             count += h[i] != 0 or slope[i] != 0
+    scratch.active[layer] = count
+
+
+@inlined
+def drop(network: Network, scratch: Scratch, layer: int, dropout: float, rng: np.random.Generator) -> None:
+    """Dropout (learners/dropout.py) of a hidden layer's activations."""
+    h, slope, rows, x = scratch.h[layer], scratch.slope[layer], scratch.rows[layer], scratch.x[layer]
+    count = 0
+    for i in range(network.sizes[layer]):
+        kept = h.dtype.type((rng.random() >= dropout) / (1 - dropout))
+        h[i] *= kept
+        slope[i] *= kept
+        rows[count], x[count] = i, h[i]
+        count += h[i] != 0 or (network.activation != RELU and slope[i] != 0)
     scratch.active[layer] = count
 
 
@@ -152,13 +201,19 @@ def softmax_step(network: Network, scratch: Scratch, label: int, step_size: floa
 
 
 @inlined
-def update_layer(network: Network, replacement: Replacement, scratch: Scratch, layer: int) -> None:
-    """Update a layer by the step of its outputs, and leave that of its inputs in `scratch.step[layer]`."""
+def update_layer(network: Network, update: Update, replacement: Replacement, scratch: Scratch, layer: int) -> None:
+    """SGD on a layer by the step of its outputs; leaves that of its inputs in `scratch.step[layer]`.
+
+    In memory lie the true weights over the scale, and the decay shrinks the scale alone: true - x step becomes
+    w - x step / (scale shrink).
+    """
     w, n = matrix(network, layer), network.strides[layer + 1]
     rows, x, count = scratch.rows[layer], scratch.x[layer], scratch.active[layer]
-    step, back = scratch.step[layer + 1], scratch.back
+    step, back, number = scratch.step[layer + 1], scratch.back, scratch.step.dtype.type
+    kept, per_scale = number(update.shrink), number(1 / (network.scale[0] * update.shrink))
     for j in range(n):
-        network.biases[layer, j] -= step[j]
+        network.biases[layer, j] = network.biases[layer, j] * kept - step[j]
+        step[j] *= per_scale
     if replacement.rate > 0:
         outgoing, incoming = replacement.outgoing[layer], replacement.incoming[layer]
         backward_rows_tracked(w, rows, x, count, step, back, outgoing, incoming)
@@ -167,24 +222,46 @@ def update_layer(network: Network, replacement: Replacement, scratch: Scratch, l
     else:
         update_rows(w, rows, x, count, step)
     if layer > 0:
-        below, slope = scratch.step[layer], scratch.slope[layer]
-        for i in range(network.sizes[layer]):
-            below[i] = 0
-        if network.activation == RELU:  # active units have slope 1
-            for q in range(count):
-                below[rows[q]] = back[q]
-        else:
-            for q in range(count):
-                below[rows[q]] = back[q] * slope[rows[q]]
+        pass_back(network, scratch, layer, number(network.scale[0] ** 2 * update.shrink))
+
+
+@inlined
+def shrink(network: Network, update: Update, noise: Noise, replacement: Replacement) -> None:
+    """Weight decay of all weights, touching none; once in a while the scale is worked into them."""
+    network.scale[0] *= update.shrink
+    if network.scale[0] < SMALLEST_SCALE:
+        fold_scale(network, noise, replacement)
+
+
+@inlined
+def fold_scale(network: Network, noise: Noise, replacement: Replacement) -> None:
+    if network.scale[0] != 1:
+        scale = network.weights.dtype.type(network.scale[0])
+        noise.variance[0] *= network.scale[0] ** 2
+        for layer in range(noise.settled.shape[0]):
+            for row in range(noise.settled.shape[1]):
+                noise.settled[layer, row] *= network.scale[0] ** 2
+        for i in range(len(network.weights)):
+            network.weights[i] *= scale
+        if replacement.rate > 0:
+            sum_magnitudes(network, replacement)
+        network.scale[0] = 1
 
 
 @jit
 def features(
-    network: Network, examples: Examples, scratch: Scratch, rows: np.ndarray, position: np.ndarray, out: np.ndarray
+    network: Network,
+    examples: Examples,
+    noise: Noise,
+    scratch: Scratch,
+    rows: np.ndarray,
+    position: np.ndarray,
+    rng: np.random.Generator,
+    out: np.ndarray,
 ) -> None:
-    """Activations of the examples `rows` in `out [hidden layers, len(rows), width]`, without learning."""
+    """Activations of the examples `rows` in `out [hidden layers, len(rows), width]`, without learning or dropout."""
     for k in range(len(rows)):
-        forward(network, examples, scratch, rows[k], position)
+        forward(network, examples, scratch, rows[k], position, 0.0, noise, rng)
         for layer in range(len(network.starts) - 1):
             for i in range(network.sizes[layer + 1]):
                 out[layer, k, i] = scratch.h[layer + 1, i]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from cbp_experiments.engines import kernel, structures
+from cbp_experiments.engines.adam import SMALLEST
 from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
 from cbp_experiments.engines.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
@@ -23,10 +24,10 @@ def refusal(problem: Problem) -> str | None:
         return f"it learns from one example at a time, and data.batch_size is {problem.stream.batch_size}"
     if problem.options.device not in ("auto", "cpu"):
         return f"it runs on the CPU, and engine.device is {problem.options.device}"
-    if learner.optimizer != "sgd":
-        return f"it has no {learner.optimizer} optimizer"
     if learner.momentum:
         return "momentum moves every weight at every update, so that no row could be skipped"
+    if learner.perturbation_std and learner.replacement_rate:
+        return "the utilities of unit replacement need every weight, and it perturbs only those it reads"
     if learner.mechanisms:
         return "it cannot compile mechanisms of your own (learner.mechanisms)"
     return None
@@ -44,6 +45,9 @@ class OnlineRun:
         self.network = _network(sizes, ACTIVATIONS[problem.network.activation], self.dtype)
         for view, weight in zip(self.weights, problem.initial_weights(seed), strict=True):
             view[:] = weight
+        self.update = _update(problem.learner, self.dtype)
+        self.noise = _noise(problem.learner, self.network)
+        self.adam = _adam(problem.learner, self.network)
         self.replacement = _replacement(problem.learner, self.network, problem.bounds())
         self.scratch = _scratch(self.network)
 
@@ -82,34 +86,38 @@ class OnlineRun:
         """Learn from the examples `order`: the losses and hits of each, up to the first loss that is not finite."""
         losses, hits = np.zeros(len(order)), np.zeros(len(order), bool)
         events = np.zeros((0, 3), np.int64) if events is None else events
-        step_size = self.dtype.type(self.problem.learner.step_size)
-        for start in range(0, len(order), CHUNK):
-            part = slice(start, start + CHUNK)
+        self.replacement.replaced[0] = 0
+        if self.noise.std:
+            self.noise.counter[0] = rng.integers(2**63)
+        for begin in range(0, len(order), CHUNK):
+            end = min(begin + CHUNK, len(order))
             done = kernel.learn(
-                self.network, self.examples, self.replacement, self.scratch,
-                order[part], position, step_size, rng, losses[part], hits[part], events,
+                self.network, self.examples, self.update, self.noise, self.adam, self.replacement, self.scratch,
+                order, position, rng, begin, end, losses, hits, events,
             )  # fmt: skip
-            progress(done)
-            if done < len(order[part]):
-                return losses[: start + done], hits[: start + done], events
-        return losses, hits, events
+            progress(done - begin)
+            if done < end:
+                return losses[:done], hits[:done], events
+        return losses, hits, events[: self.replacement.replaced[0]]
 
     def measure(self, task: int, position: np.ndarray) -> Row:
         rows = self.problem.stream.probe(self.seeds[0], task)
         network = self.problem.network
         hidden = torch.empty(network.depth, len(rows), network.width, dtype=self.problem.dtype)
-        kernel.features(self.network, self.examples, self.scratch, rows, position, hidden.numpy())
+        unused = np.random.default_rng(0)  # the forward pass without dropout draws nothing
+        kernel.features(self.network, self.examples, self.noise, self.scratch, rows, position, unused, hidden.numpy())
         weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
         return self.problem.measurements.take(task, list(hidden.unsqueeze(1)), weights)[0]
 
     def _arrays(self) -> State:
-        kept = {"weights": self.network.weights, "biases": self.network.biases}
-        names = (
-            ("utility", "mean_activation", "correction", "age", "to_replace")
-            if self.problem.learner.replacement_rate
-            else ()
-        )
-        return kept | {name: getattr(self.replacement, name) for name in names}
+        arrays = {"weights": self.network.weights, "biases": self.network.biases}
+        if self.problem.learner.replacement_rate:
+            names: tuple[str, ...] = ("utility", "mean_activation", "correction", "age", "to_replace")
+            arrays |= {name: getattr(self.replacement, name) for name in names}
+        if self.adam.on:
+            names = ("first", "second", "first_bias", "second_bias", "correction1", "correction2")
+            arrays |= {f"adam_{name}": getattr(self.adam, name) for name in names}
+        return arrays
 
     def state(self, run: int) -> State:
         return {name: array.copy() for name, array in self._arrays().items()}
@@ -134,7 +142,49 @@ def _network(sizes: list[int], activation: int, dtype: np.dtype) -> structures.N
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
     weights = torch.zeros(sum(lengths), dtype=getattr(torch, dtype.name)).numpy()  # torch aligns to 64 bytes
     biases = np.zeros((len(lengths), max(strides)), dtype)
-    return structures.Network(np.array(sizes), np.array(strides), starts, weights, biases, activation)
+    return structures.Network(np.array(sizes), np.array(strides), starts, weights, np.ones(1), biases, activation)
+
+
+def _update(learner: Learner, dtype: np.dtype) -> structures.Update:
+    adam = learner.optimizer == "adam"  # whose weight decay is part of the gradient
+    shrink = 1.0 if adam else 1 - learner.step_size * learner.weight_decay
+    return structures.Update(dtype.type(learner.step_size), shrink, learner.dropout)
+
+
+def _noise(learner: Learner, network: structures.Network) -> structures.Noise:
+    widest, outputs = max(network.strides), max(network.strides[1:])
+    return structures.Noise(
+        std=learner.perturbation_std,
+        variance=np.zeros(1),
+        settled=np.zeros((len(network.starts), widest)),
+        counter=np.zeros(1, np.uint64),
+        normals=np.zeros(outputs, np.float32),
+        bits=np.zeros(outputs // 2, np.uint64),
+    )
+
+
+def _adam(learner: Learner, network: structures.Network) -> structures.Adam:
+    on, dtype = learner.optimizer == "adam", network.weights.dtype
+    widest, layers = max(network.strides), len(network.starts)
+
+    def zeros(*shape: int) -> np.ndarray:
+        return np.zeros(shape if on else [0] * len(shape), dtype)
+
+    return structures.Adam(
+        on=on,
+        betas=np.array([learner.beta1, 1 - learner.beta1, learner.beta2, 1 - learner.beta2], dtype),
+        constants=np.array([learner.epsilon, learner.weight_decay, SMALLEST], dtype),
+        first=zeros(len(network.weights)),
+        second=zeros(len(network.weights)),
+        first_bias=zeros(layers, widest),
+        second_bias=zeros(layers, widest),
+        correction1=zeros(layers + 1, widest),
+        correction2=zeros(layers + 1, widest),
+        inverse1=zeros(widest),
+        inverse2=zeros(widest),
+        x=zeros(widest),
+        back=zeros(widest),
+    )
 
 
 def _replacement(learner: Learner, network: structures.Network, bounds: list[float]) -> structures.Replacement:
@@ -156,6 +206,7 @@ def _replacement(learner: Learner, network: structures.Network, bounds: list[flo
         to_replace=np.zeros(hidden[0]),
         incoming=np.zeros((layers, widest), dtype),
         outgoing=np.zeros((layers, widest), dtype),
+        replaced=np.zeros(1, np.int64),
     )
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 
 from cbp_experiments.engines.compiling import exact, inlined
+from cbp_experiments.engines.layers import matrix
 from cbp_experiments.engines.structures import (
     ADAPTABLE_CONTRIBUTION,
     ADAPTATION,
     CONTRIBUTION,
     RANDOM,
+    Adam,
     Network,
     Replacement,
     Scratch,
@@ -42,8 +44,8 @@ def track_utility(network: Network, replacement: Replacement, scratch: Scratch, 
     age, f, u = replacement.age[layer], replacement.mean_activation[layer], replacement.utility[layer]
     incoming, outgoing = replacement.incoming[layer], replacement.outgoing[layer + 1]
     correction, decay, rest = replacement.correction[layer], replacement.decay[0], replacement.decay[1]
-    from_in = h.dtype.type(1 / network.sizes[layer])  # from sums of |w| to means
-    from_out = h.dtype.type(1 / network.sizes[layer + 2])
+    from_in = h.dtype.type(network.scale[0] / network.sizes[layer])  # from sums of |w| to means
+    from_out = h.dtype.type(network.scale[0] / network.sizes[layer + 2])
     for i in range(n):
         age[i] += 1
     for i in range(n):
@@ -69,22 +71,22 @@ def track_utility(network: Network, replacement: Replacement, scratch: Scratch, 
 @inlined
 def replace_units(
     network: Network,
+    adam: Adam,
     replacement: Replacement,
     scratch: Scratch,
     layer: int,
     rng: np.random.Generator,
     t: int,
     events: np.ndarray,
-    replaced: int,
-) -> int:
-    """Replace what is due in a hidden layer, the least useful mature units first. Returns the new count of events."""
+) -> None:
+    """Replace what is due in a hidden layer, the least useful mature units first."""
     n, age = network.sizes[layer + 1], replacement.age[layer]
     mature = 0
     for i in range(n):
         mature += age[i] > replacement.maturity_threshold
     due = take_due(replacement.to_replace, layer, replacement.rate, mature)
     if due == 0:
-        return replaced
+        return
     ranking = scratch.back  # free between updates
     for i in range(n):
         if replacement.utility_kind == RANDOM:
@@ -97,10 +99,12 @@ def replace_units(
         unit = np.argmin(ranking[:n])
         ranking[unit] = np.inf
         renew_unit(network, replacement, layer, unit, rng)
-        if replaced < len(events):
-            events[replaced, 0], events[replaced, 1], events[replaced, 2] = t, layer, unit
-        replaced += 1
-    return replaced
+        if adam.on:
+            renew_moments(network, adam, layer, unit)
+        event = replacement.replaced[0]
+        if event < len(events):
+            events[event, 0], events[event, 1], events[event, 2] = t, layer, unit
+        replacement.replaced[0] += 1
 
 
 @exact
@@ -119,27 +123,43 @@ def take_due(to_replace: np.ndarray, layer: int, rate: float, mature: int) -> in
 @inlined
 def renew_unit(network: Network, replacement: Replacement, layer: int, unit: int, rng: np.random.Generator) -> None:
     """Fresh incoming weights, bias and outgoing weights 0, and the sums of |w| that follow from it."""
-    n, start, bound = network.strides[layer + 1], network.starts[layer], replacement.bounds[layer]
+    w, bound, scale = matrix(network, layer), replacement.bounds[layer], network.scale[0]
     replacement.incoming[layer, unit] = 0
     for i in range(network.sizes[layer]):
-        at = start + i * n + unit
-        before = abs(network.weights[at])
-        network.weights[at] = -bound + 2 * bound * rng.random()
-        replacement.outgoing[layer, i] += abs(network.weights[at]) - before
-        replacement.incoming[layer, unit] += abs(network.weights[at])
+        before = abs(w[i, unit])
+        w[i, unit] = (-bound + 2 * bound * rng.random()) / scale
+        replacement.outgoing[layer, i] += abs(w[i, unit]) - before
+        replacement.incoming[layer, unit] += abs(w[i, unit])
     network.biases[layer, unit] = 0
-    n, start = network.strides[layer + 2], network.starts[layer + 1]
-    for j in range(n):
-        at = start + unit * n + j
+    w = matrix(network, layer + 1)
+    for j in range(w.shape[1]):
         before = replacement.incoming[layer + 1, j]
-        replacement.incoming[layer + 1, j] -= abs(network.weights[at])
-        network.weights[at] = 0
+        replacement.incoming[layer + 1, j] -= abs(w[unit, j])
+        w[unit, j] = 0
         if replacement.incoming[layer + 1, j] < MOSTLY_GONE * before:
             replacement.incoming[layer + 1, j] = 0
             for i in range(network.sizes[layer + 1]):
-                replacement.incoming[layer + 1, j] += abs(network.weights[start + i * n + j])
+                replacement.incoming[layer + 1, j] += abs(w[i, j])
     replacement.outgoing[layer + 1, unit] = 0
     replacement.utility[layer, unit] = 0
     replacement.mean_activation[layer, unit] = 0
     replacement.correction[layer, unit] = 0
     replacement.age[layer, unit] = 0
+
+
+@inlined
+def renew_moments(network: Network, adam: Adam, layer: int, unit: int) -> None:
+    """Adam forgets what it knows of a replaced unit's weights."""
+    n = network.strides[layer + 1]
+    for i in range(network.sizes[layer]):
+        at = network.starts[layer] + i * n + unit
+        adam.first[at] = 0
+        adam.second[at] = 0
+    for j in range(network.strides[layer + 2]):
+        at = network.starts[layer + 1] + unit * network.strides[layer + 2] + j
+        adam.first[at] = 0
+        adam.second[at] = 0
+    adam.first_bias[layer, unit] = 0
+    adam.second_bias[layer, unit] = 0
+    adam.correction1[layer + 1, unit] = 0
+    adam.correction2[layer + 1, unit] = 0

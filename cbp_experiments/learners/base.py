@@ -1,10 +1,11 @@
-"""A learner's hyperparameters, and the base of the mechanisms that act in its step."""
+"""A learner's hyperparameters, and the four places of its step where a mechanism may act."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from cbp_experiments.errors import ConfigError
@@ -30,6 +31,9 @@ class Learner:
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    perturbation_std: float = 0.0
+    dropout: float = 0.0
     replacement_rate: float = 0.0
     maturity_threshold: int = 100
     decay_rate: float = 0.99
@@ -49,7 +53,15 @@ class Learner:
                 "learner.replacement_rate must be between 0 and 1 (the share of mature units replaced at an update), "
                 f"got {self.replacement_rate}"
             )
-        for name in ("momentum", "beta1", "beta2", "decay_rate"):
+        for name in ("weight_decay", "perturbation_std"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"learner.{name} must be 0 or more, got {getattr(self, name)}")
+        if self.step_size * self.weight_decay >= 1:
+            raise ConfigError(
+                "learner.step_size x learner.weight_decay must be below 1 (an update shrinks the weights by it), "
+                f"got {self.step_size} x {self.weight_decay}"
+            )
+        for name in ("momentum", "dropout", "beta1", "beta2", "decay_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"learner.{name} must be at least 0 and below 1, got {getattr(self, name)}")
         if not 0 < self.epsilon < float("inf"):
@@ -73,6 +85,13 @@ class Mechanism:
 
     def prepare(self, step: Step) -> None:
         """Once, before the first update: make `self.state`."""
+
+    def begin_task(self, step: Step, generators: list[np.random.Generator]) -> None:
+        """Before the first update of a task; `generators[r]` is run r's own source of randomness for this task."""
+
+    def activations(self, layer: int, h: Tensor) -> Tensor:
+        """In the forward pass of an update: `h [R, B, n]` of a hidden layer as the next layer is to see it."""
+        return h
 
     def gradients(self, step: Step, gradients: list[Tensor]) -> None:
         """Before the optimizer: change `gradients` (in the order of `step.network.parameters`) in place."""

@@ -15,7 +15,7 @@ from cbp_experiments.networks import StackedMLP
 class Step:
     """Forward, backward, update: a network, its optimizer, and the mechanisms that act around it.
 
-    `generators[r]` is run r's source of randomness during the current task; the engine sets it.
+    `generators[r]` is run r's source of randomness during the current task.
     """
 
     def __init__(self, network: StackedMLP, optimizer: Optimizer, mechanisms: Sequence[Mechanism]):
@@ -26,12 +26,17 @@ class Step:
         for mechanism in mechanisms:
             mechanism.prepare(self)
 
+    def begin_task(self, generators: list[np.random.Generator]) -> None:
+        self.generators = generators
+        for mechanism in self.mechanisms:
+            mechanism.begin_task(self, generators)
+
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Learn from `x [R, B, inputs]`, `y [R, B]`: -> the loss `[R]` and the number of right predictions `[R]`.
 
         Both are of the prediction made before the update (online accuracy).
         """
-        logits, hidden = self.network.forward(x)
+        logits, hidden = self.network.forward(x, self.mechanisms)
         losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(dim=1)
         gradients = list(torch.autograd.grad(losses.sum(), self.network.parameters))  # runs do not share parameters
         with torch.no_grad():

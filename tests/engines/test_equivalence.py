@@ -38,9 +38,24 @@ cbp = st.builds(
     decay_rate=st.sampled_from([0.0, 0.5, 0.9, 0.99]),
     utility=st.sampled_from(UTILITIES),
 )
+
+
+def with_more(learner: Learner, weight_decay: float, dropout: float, adam: bool) -> Learner:
+    step_size = learner.step_size / 10 if adam else learner.step_size
+    optimizer = "adam" if adam else "sgd"
+    return replace(learner, step_size=step_size, weight_decay=weight_decay, dropout=dropout, optimizer=optimizer)
+
+
+compositions = st.builds(
+    with_more,
+    bp | cbp,
+    weight_decay=st.sampled_from([0.0, 1e-3, 0.1]),
+    dropout=st.sampled_from([0.0, 0.3]),
+    adam=st.booleans(),
+)
 problems = st.builds(
     tiny_problem,
-    bp | cbp,
+    compositions,
     network=networks,
     inputs=st.integers(2, 40),
     classes=st.integers(2, 12),
@@ -48,7 +63,7 @@ problems = st.builds(
 )
 
 
-@settings(max_examples=120, derandomize=True, deadline=None, database=None)
+@settings(max_examples=160, derandomize=True, deadline=None, database=None)
 @given(problem=problems, seed=st.integers(0, 2**32 - 1))
 def test_engines_agree(problem: Problem, seed: int) -> None:
     assert_engines_agree(problem, seed)

@@ -126,7 +126,10 @@ def test_running_sums_of_the_weights_stay_close_to_the_sums() -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"momentum": 0.9}, "momentum moves every weight at every update"),
-    ({"optimizer": "adam"}, "it has no adam optimizer"),
+    (
+        {"perturbation_std": 1e-3, "replacement_rate": 1e-3},
+        "the utilities of unit replacement need every weight, and it perturbs only those it reads",
+    ),
     ({"mechanisms": {"mine": {"_target_": "my.Mechanism"}}}, "it cannot compile mechanisms of your own"),
 ]
 

@@ -1,0 +1,99 @@
+"""The online engine's perturbation: the same distribution as noise on every weight at every update, and exact decay."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from cbp_experiments.engines import online
+from cbp_experiments.engines.noise import draw_normals
+from cbp_experiments.networks import MLP
+from tests.problems import BP, tiny_problem
+from tests.recording import RecordedRun
+
+SNP = replace(BP, name="snp", step_size=0.01, weight_decay=0.5, perturbation_std=1e-3)
+
+
+def normals(count: int, counter: int = 0) -> np.ndarray:
+    drawn, state = np.zeros(count, np.float32), np.array([counter], np.uint64)
+    draw_normals(drawn, np.zeros(count // 2, np.uint64), state)
+    assert state[0] == counter + count // 2
+    return drawn
+
+
+def test_normals_are_normal() -> None:
+    """A million draws: Kolmogorov and Smirnov's distance, the first four moments (to 4 of their standard errors)."""
+    count = 10**6
+    drawn = normals(count).astype(np.float64)
+    assert np.isfinite(drawn).all()
+    assert stats.kstest(drawn, "norm").pvalue > 1e-3
+    moments = [drawn.mean(), drawn.var() - 1, stats.skew(drawn), stats.kurtosis(drawn)]
+    for moment, variance in zip(moments, [1, 2, 6, 24], strict=True):
+        assert abs(moment) < 4 * np.sqrt(variance / count)
+    for lag in (1, count // 2):  # neighbours, and the two of a pair
+        assert abs(np.corrcoef(drawn[:-lag], drawn[lag:])[0, 1]) < 4 / np.sqrt(count - lag)
+
+
+def test_counters_that_follow_each_other_give_new_numbers() -> None:
+    together = normals(64)
+    apart = [normals(32, counter) for counter in (0, 16)]
+    np.testing.assert_array_equal(np.sort(together), np.sort(np.concatenate(apart)))
+    assert len(np.unique(together)) == 64
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+def test_rows_that_nobody_reads_gather_the_noise_of_all_updates(weight_decay: float) -> None:
+    """A pixel that is 0 in all images: its weights see decay and noise alone, k = 120 updates of both.
+
+    Shrunk by g at an update, they end as g^k w + N(0, std^2 (1 - g^2k) / (1 - g^2)), in 12 x 40 weights a run and 20
+    runs; the variance of n draws has the relative standard error sqrt(2 / n).
+    """
+    learner = replace(SNP, weight_decay=weight_decay)
+    problem = tiny_problem(learner, network=MLP(40, 2), task_length=120, inputs=20)
+    blind = np.arange(8, 20)
+    problem.stream.images[:, blind] = 0
+    k, g = 120, 1 - learner.step_size * weight_decay
+    variance = learner.perturbation_std**2 * (k if g == 1 else (1 - g ** (2 * k)) / (1 - g**2))
+    left = []
+    for seed in range(20):
+        run = RecordedRun(problem, seed)
+        before = run.weights[0].copy()
+        position = np.arange(20)
+        run.learn(np.resize(np.arange(50), k), position, np.random.default_rng(seed), lambda updates: None)
+        left.append((run.weights[0] - g**k * before)[blind])
+    noise = np.array(left)
+    assert noise.mean() == pytest.approx(0, abs=4 * np.sqrt(variance / noise.size))
+    assert noise.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / noise.size))
+    assert stats.kstest((noise / np.sqrt(variance)).ravel(), "norm").pvalue > 1e-3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_weights_that_are_read_gather_as_much(optimizer: str) -> None:
+    """With a step size of nearly 0 all that moves any weight or bias is noise, read or not, on every layer."""
+    learner = replace(SNP, step_size=1e-12, weight_decay=0.0, optimizer=optimizer)
+    problem = tiny_problem(learner, network=MLP(40, 2), task_length=200)
+    run = RecordedRun(problem, 0)
+    before = [weight.copy() for weight in run.weights]
+    run.learn(np.resize(np.arange(50), 200), np.arange(20), np.random.default_rng(1), lambda updates: None)
+    variance = 200 * learner.perturbation_std**2
+    for layer, (weight, start) in enumerate(zip(run.weights, before, strict=True)):
+        noise = np.concatenate([(weight - start).ravel(), run.network.biases[layer, : weight.shape[1]]])
+        assert noise.mean() == pytest.approx(0, abs=4 * np.sqrt(variance / noise.size))
+        assert noise.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / noise.size))
+
+
+def test_the_padding_stays_zero() -> None:
+    problem = tiny_problem(SNP, network=MLP(5, 2))
+    run = online.OnlineRun(problem, online.sparse_examples(problem), 0)
+    run.run_task(0, lambda updates: None)
+    in_use = sum(weight.size for weight in run.weights)
+    assert np.count_nonzero(run.network.weights) == in_use
+
+
+def test_noise_is_keyed_by_seed_and_task() -> None:
+    problem = tiny_problem(SNP, dtype="float32")
+    rows = [[online.OnlineRun(problem, online.sparse_examples(problem), seed).run_task(task, lambda updates: None)
+             for task in (0, 1)] for seed in (0, 0, 1)]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert rows[0] != rows[2]
