@@ -93,6 +93,6 @@ def _unknown_key(given: str, key: str) -> str:
     section, dot, last = key.rpartition(".")
     if elsewhere := [name for name in known if name.endswith(f".{last}")]:
         return f"unknown key {key}; did you mean {elsewhere[0]}?"
-    siblings = [name.removeprefix(section + dot) for name in known if name.rpartition(".")[0] == section]
-    siblings = [name for name in siblings if name != "_target_"]
+    names = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
+    siblings = [name for name in names if name != "_target_"]
     return str(unknown_key(last, siblings, section + dot) if siblings else unknown_key(key, known))

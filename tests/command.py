@@ -20,15 +20,8 @@ from cbp_experiments.__main__ import main
 from cbp_experiments.command_line import CONF
 from cbp_experiments.streams import mnist_files
 
-TINY = (
-    "scale=smoke",
-    "data.tasks=2",
-    "data.task_length=20",
-    "network.width=8",
-    "seeds=1",
-    "engine.workers=1",
-    "engine.device=cpu",
-)
+ONE_THREAD = ("engine.device=cpu", "engine.workers=1")
+TINY = ("scale=smoke", "data.tasks=2", "data.task_length=20", "network.width=8", "seeds=1", *ONE_THREAD)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import yaml
 
 from cbp_experiments.engines import Problem
 from cbp_experiments.results import RunFolder
-from tests.command import TINY, Outcome, call, files, metrics, run, spawn
+from tests.command import ONE_THREAD, TINY, Outcome, call, files, metrics, run, spawn
 
 BOTH_ENGINES = pytest.mark.parametrize("engine", ["online", "ensemble"])
 BUSY = ("learner.replacement_rate=0.01", "learner.maturity_threshold=5", "learner.step_size=0.05")  # units are replaced
@@ -196,7 +196,11 @@ def power_cuts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         ("online", BUSY),
         ("ensemble", BUSY),
         pytest.param("ensemble", ("learner=bp", "learner.momentum=0.9"), marks=pytest.mark.slow),
-        pytest.param("ensemble", (*BUSY, "learner.optimizer=adam"), marks=pytest.mark.slow),
+        *(
+            pytest.param(engine, settings, marks=pytest.mark.slow)
+            for settings in ((*BUSY, "learner.optimizer=adam"), ("learner=snp",), ("learner=dropout",))
+            for engine in ("online", "ensemble")
+        ),
     ],
 )
 def test_a_run_cut_off_again_and_again_ends_in_the_same_bytes(
@@ -299,15 +303,7 @@ def test_a_results_folder_that_fills_up_stops_the_job_with_one_line(
     assert "Traceback" not in outcome.err
 
 
-LONG = (
-    "scale=smoke",
-    "data.task_length=500",
-    "network.width=16",
-    "seeds=3",
-    "engine.workers=1",
-    "engine.device=cpu",
-    *BUSY,
-)
+LONG = ("scale=smoke", "data.task_length=500", "network.width=16", "seeds=3", *BUSY, *ONE_THREAD)
 
 
 def wait_for_checkpoints(results_dir: Path, rounds: int) -> None:
