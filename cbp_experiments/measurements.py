@@ -62,7 +62,7 @@ class Measurements:
 
 def _measurable(hidden: Sequence[Tensor]) -> Tensor:
     """Whether all activations of a run are numbers whose squares can be summed: `[R]`, on the CPU."""
-    return torch.stack([torch.linalg.vector_norm(h, torch.inf, dim=(1, 2)) < LARGEST for h in hidden]).all(dim=0).cpu()
+    return torch.stack([h.abs().amax(dim=(1, 2)) < LARGEST for h in hidden]).all(dim=0).cpu()
 
 
 def _feature_metric(name: str) -> metrics.FeatureMetric:

@@ -67,7 +67,7 @@ def singular_values(matrix: Tensor) -> Tensor:
     live = gram.diagonal() > 0
     if not live.any():
         return gram.new_zeros(1)
-    eigenvalues = torch.linalg.eigvalsh(gram[live][:, live], UPLO="U")
+    eigenvalues = torch.linalg.eigvalsh(gram if live.all() else gram[live][:, live], UPLO="U")
     noise = eigenvalues[-1] * torch.finfo(torch.float64).eps * len(eigenvalues)
     return torch.where(eigenvalues > noise, eigenvalues, 0.0).sqrt()
 

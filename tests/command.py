@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 import os
 import subprocess
 import sys
@@ -10,8 +11,10 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +25,8 @@ from cbp_experiments.streams import mnist_files
 
 ONE_THREAD = ("engine.device=cpu", "engine.workers=1")
 TINY = ("scale=smoke", "data.tasks=2", "data.task_length=20", "network.width=8", "seeds=1", *ONE_THREAD)
+BOTH_ENGINES = pytest.mark.parametrize("engine", ["online", "ensemble"])
+BUSY = ("learner.replacement_rate=0.01", "learner.maturity_threshold=5", "learner.step_size=0.05")  # units are replaced
 
 
 @dataclass(frozen=True)
@@ -105,3 +110,16 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 def metrics(results_dir: Path) -> dict[str, bytes]:
     """The bytes of every metrics.csv, by experiment and run."""
     return {str(path.parent.relative_to(results_dir)): path.read_bytes() for path in results_dir.glob("**/metrics.csv")}
+
+
+def train(*arguments: str, base: Sequence[str] = TINY) -> Outcome:
+    """`run`, and it must succeed."""
+    outcome = run(*arguments, base=base)
+    assert outcome.code == 0, outcome
+    return outcome
+
+
+def records(results_dir: Path) -> dict[int, dict[str, Any]]:
+    """run.json by seed."""
+    found = [json.loads(path.read_text()) for path in results_dir.glob("**/run.json")]
+    return {facts["seed"]: facts for facts in found}

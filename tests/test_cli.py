@@ -12,7 +12,6 @@ from cbp_experiments.command_line import CONF
 from cbp_experiments.streams import mnist_files
 from tests.command import TINY, call, files, metrics, spawn
 
-CPU_ONLY = not torch.cuda.is_available()
 IMAGES, LABELS = mnist_files.TRAINING_SET
 
 
@@ -33,16 +32,13 @@ BAD_INPUT = [
         "learner=3",
         "data, engine, experiment, learner, network, scale, sizes take the name of one of their options, such as ",
     ),
-    ("learner=null", "take the name of one of their options"),
     ("learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
     ("+learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
-    ("+learner.zzz=1", "unknown key learner.zzz; there are: name, step_size, "),
     ("step_size=1", "unknown key step_size; did you mean learner.step_size?"),
     ("data.task=3", "unknown key data.task; did you mean data.tasks?"),
     ("engine.zzz=1", "unknown key engine.zzz; there are: name, device, dtype, workers"),
     ("seed=1", "unknown key seed; did you mean seeds?"),
     ("zzz=1", "unknown key zzz; there are: data, network, "),
-    ("zzz.zzz=1", "unknown key zzz; there are: data, network, "),
     ("+zzz=1", "unknown key zzz; there are: experiment, seeds, "),
     ("~zzz", "unknown key zzz; there are: "),
     ("~learner", "learner is missing"),
@@ -105,7 +101,7 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments: str, message: str, 
     assert files(folder) == before
 
 
-@pytest.mark.skipif(not CPU_ONLY, reason="there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there(folder: Path) -> None:
     assert "engine.device=cuda is not usable here" in error("engine.device=cuda")
     assert not files(folder)
@@ -144,10 +140,7 @@ def test_mnist_files_that_are_damaged(content: bytes, reason: str, folder: Path)
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
-        (
-            "defaults: [bp, _self_]\nname: mine\nstep_sizee: 1\n",
-            "unknown key learner.step_sizee; did you mean learner.",
-        ),
+        ("defaults: [bp, _self_]\nname: mine\nstep_sizee: 1\n", "did you mean learner.step_size?"),
         ("defaults: [bpp, _self_]\nname: mine\n", "In 'learner/mine': Could not load 'learner/bpp'"),
         ("defaults: bp\n", "Invalid defaults list in 'learner/mine', defaults must be a list"),
         ("name: [mine\nstep_size: 1\n", "expected ',' or ']'"),
@@ -290,10 +283,8 @@ def test_as_a_process(folder: Path) -> None:
     assert "results in mine/permuted_mnist" in out
     assert [path.name for path in folder.iterdir()] == ["mine"]
     bad = spawn(*TINY, "learner.step_sizee=1", cwd=folder)
-    assert bad.communicate(timeout=120) == (
-        "",
-        "error: unknown key learner.step_sizee; did you mean learner.step_size?\n",
-    )
+    message = "error: unknown key learner.step_sizee; did you mean learner.step_size?\n"
+    assert bad.communicate(timeout=120) == ("", message)
     assert bad.returncode == 2
     assert [path.name for path in folder.iterdir()] == ["mine"]
 

@@ -1,23 +1,14 @@
-"""A job from plan to results: what is trained and what is not, and that an interrupted run ends in the same bytes."""
+"""A job from plan to results: what is trained and what is not, and what is recorded of it."""
 
 import json
-import random
-import signal
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from cbp_experiments.engines import Problem
-from cbp_experiments.results import RunFolder
-from tests.command import ONE_THREAD, TINY, Outcome, call, files, metrics, run, spawn
-
-BOTH_ENGINES = pytest.mark.parametrize("engine", ["online", "ensemble"])
-BUSY = ("learner.replacement_rate=0.01", "learner.maturity_threshold=5", "learner.step_size=0.05")  # units are replaced
+from tests.command import BOTH_ENGINES, BUSY, call, files, metrics, records, run, train
 
 
 @pytest.fixture(autouse=True)
@@ -25,18 +16,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def train(*arguments: str, base: tuple[str, ...] = TINY) -> Outcome:
-    outcome = run(*arguments, base=base)
-    assert outcome.code == 0, outcome
-    return outcome
-
-
-def records(results_dir: Path) -> dict[int, dict[str, Any]]:
-    """run.json by seed."""
-    found = [json.loads(path.read_text()) for path in results_dir.glob("**/run.json")]
-    return {facts["seed"]: facts for facts in found}
 
 
 def test_finished_runs_are_not_trained_again(folder: Path) -> None:
@@ -167,103 +146,6 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are(
         assert (numbers == whole[name]) == (not name.endswith("seed1"))
 
 
-class PowerCut(BaseException):
-    """Ends everything at once, like a kill."""
-
-
-@pytest.fixture
-def power_cuts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Numbers of checkpoints after which the power goes, one for each call of the command line."""
-    left: list[int] = []
-    save = RunFolder.save
-
-    def failing(*arguments: Any, **named: Any) -> None:
-        save(*arguments, **named)
-        if left:
-            left[0] -= 1
-            if not left[0]:
-                del left[0]
-                raise PowerCut
-
-    monkeypatch.setattr(RunFolder, "save", failing)
-    yield left
-    assert not left
-
-
-@pytest.mark.parametrize(
-    ("engine", "settings"),
-    [
-        ("online", BUSY),
-        ("ensemble", BUSY),
-        pytest.param("ensemble", ("learner=bp", "learner.momentum=0.9"), marks=pytest.mark.slow),
-        *(
-            pytest.param(engine, settings, marks=pytest.mark.slow)
-            for settings in ((*BUSY, "learner.optimizer=adam"), ("learner=snp",), ("learner=dropout",))
-            for engine in ("online", "ensemble")
-        ),
-    ],
-)
-def test_a_run_cut_off_again_and_again_ends_in_the_same_bytes(
-    engine: str, settings: tuple[str, ...], folder: Path, power_cuts: list[int]
-) -> None:
-    job = (*settings, f"engine={engine}", "seeds=3", "data.tasks=6", "data.task_length=45")
-    train(*job, "results_dir=whole")
-    power_cuts += [1, 4, 6]  # after the first checkpoint of all, and among those of one round
-    for _ in range(3):
-        with pytest.raises(PowerCut):
-            run(*job, "results_dir=cut", "checkpoint_seconds=0")
-        assert "incomplete" in {facts["status"] for facts in records(folder / "cut").values()}
-    outcome = train(*job, "results_dir=cut", "checkpoint_seconds=0")
-    assert outcome.out.count("continued after task ") >= 1
-    assert metrics(folder / "cut") == metrics(folder / "whole")
-    assert {facts["status"] for facts in records(folder / "cut").values()} == {"complete"}
-    assert not list((folder / "cut").glob("**/checkpoint.npz"))
-
-
-@BOTH_ENGINES
-def test_a_damaged_checkpoint_is_reported_and_the_run_starts_again(
-    engine: str, folder: Path, power_cuts: list[int], caplog: pytest.LogCaptureFixture
-) -> None:
-    job = (*BUSY, f"engine={engine}", "seeds=2", "data.tasks=5")
-    train(*job, "results_dir=whole")
-    power_cuts += [4]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    checkpoint, other = sorted((folder / "cut").glob("**/checkpoint.npz"))
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    outcome = train(*job, "results_dir=cut")
-    (message,) = caplog.messages  # which a process prints
-    assert message.startswith(f"{checkpoint.relative_to(folder)} cannot be read")
-    assert message.endswith("the run starts again")
-    assert f": {other.parent.name}" in outcome.out
-    assert metrics(folder / "cut") == metrics(folder / "whole")
-
-
-def test_force_does_not_continue(folder: Path, power_cuts: list[int]) -> None:
-    power_cuts += [1]
-    with pytest.raises(PowerCut):
-        run("data.tasks=4", "checkpoint_seconds=0")
-    outcome = train("data.tasks=4", "force=true")
-    assert "continued" not in outcome.out
-    assert "80 updates" in outcome.out
-
-
-def test_without_a_checkpoint_yet_a_run_starts_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train("results_dir=whole")
-    finish = RunFolder.finish
-
-    def cut(*arguments: Any) -> None:
-        raise PowerCut
-
-    monkeypatch.setattr(RunFolder, "finish", cut)
-    with pytest.raises(PowerCut):
-        run("results_dir=cut")
-    assert records(folder / "cut")[0]["status"] == "incomplete"
-    monkeypatch.setattr(RunFolder, "finish", finish)
-    assert "continued" not in train("results_dir=cut").out
-    assert metrics(folder / "cut") == metrics(folder / "whole")
-
-
 def test_a_damaged_run_of_another_job_does_not_matter(folder: Path) -> None:
     train("learner=bp")
     (earlier,) = folder.glob("**/bp_*/metrics.csv")
@@ -301,55 +183,3 @@ def test_a_results_folder_that_fills_up_stops_the_job_with_one_line(
     assert outcome.err.splitlines()[-1].startswith("error: cannot write ")
     assert "No space left on device" in outcome.err
     assert "Traceback" not in outcome.err
-
-
-LONG = ("scale=smoke", "data.task_length=500", "network.width=16", "seeds=3", *BUSY, *ONE_THREAD)
-
-
-def wait_for_checkpoints(results_dir: Path, rounds: int) -> None:
-    """Until some checkpoint was written `rounds` times."""
-    seen: set[tuple[Path, int]] = set()
-    deadline = time.monotonic() + 60
-    while len(seen) < rounds and time.monotonic() < deadline:
-        for path in results_dir.glob("**/checkpoint.npz"):
-            try:
-                seen.add((path, path.stat().st_mtime_ns))
-            except FileNotFoundError:
-                continue
-        time.sleep(0.002)
-    assert len(seen) >= rounds
-
-
-def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
-    job = (*LONG, "data.tasks=60")
-    process = spawn(*job, "checkpoint_seconds=0", "results_dir=cut", cwd=folder)
-    wait_for_checkpoints(folder / "cut", 4)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
-    assert err.endswith("interrupted; the same command goes on from here\n")
-    assert "stopping after the tasks under way" in out
-    assert not list((folder / "cut").glob("**/.*.tmp"))
-    outcome = train(*job, "results_dir=cut", base=())
-    assert outcome.out.count("continued after task ") == 3
-    train(*job, "results_dir=whole", base=())
-    assert metrics(folder / "cut") == metrics(folder / "whole")
-
-
-@pytest.mark.slow
-@BOTH_ENGINES
-def test_killed_at_random_moments_a_run_ends_in_the_same_bytes(engine: str, folder: Path) -> None:
-    job = (*LONG, f"engine={engine}", f"data.tasks={100 if engine == 'online' else 12}")
-    dice = random.Random(0)
-    for _ in range(3):
-        process = spawn(*job, "checkpoint_seconds=0", "results_dir=cut", cwd=folder)
-        wait_for_checkpoints(folder / "cut", 3)
-        time.sleep(dice.uniform(0, 0.2))
-        process.kill()
-        process.communicate(timeout=60)
-    killed = records(folder / "cut")
-    assert "incomplete" in {facts["status"] for facts in killed.values()}, "killed too late to be a test"
-    train(*job, "results_dir=cut", base=())
-    train(*job, "results_dir=whole", base=())
-    assert metrics(folder / "cut") == metrics(folder / "whole")

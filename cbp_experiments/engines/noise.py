@@ -21,7 +21,7 @@ def gather_noise(network: Network, noise: Noise) -> None:
     """After an update and its decay: every weight owes one more draw; the biases take theirs."""
     noise.variance[0] += (noise.std / network.scale[0]) ** 2
     for layer in range(len(network.starts)):
-        draw_normals(noise.normals, noise.bits, noise.counter)
+        draw_normals(noise.normals[: network.strides[layer + 1]], noise.bits, noise.counter)
         for j in range(network.sizes[layer + 1]):
             network.biases[layer, j] += noise.std * noise.normals[j]
 
@@ -45,7 +45,7 @@ def settle_row(network: Network, noise: Noise, layer: int, row: int) -> None:
     owed = noise.variance[0] - noise.settled[layer, row]
     if owed > 0:
         w, std = matrix(network, layer), network.weights.dtype.type(np.sqrt(owed))
-        draw_normals(noise.normals, noise.bits, noise.counter)
+        draw_normals(noise.normals[: network.strides[layer + 1]], noise.bits, noise.counter)
         for j in range(network.sizes[layer + 1]):  # the padding stays 0
             w[row, j] += std * noise.normals[j]
         noise.settled[layer, row] = noise.variance[0]
