@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
+import hydra
 import numpy as np
 import torch
 from plain_loop import PlainRun
 
-from cbp_experiments import metrics
+from cbp_experiments.command_line import CONF
 from cbp_experiments.engines import EngineOptions, Problem, cores, limited_threads, structures
 from cbp_experiments.engines.compiling import jit
 from cbp_experiments.engines.kernel import features
@@ -127,24 +129,24 @@ def bandwidth(workers: int, megabytes: int = 256) -> float:
 
 
 def share_of_the_ranks(examples: structures.Examples, name: str, rounds: int) -> tuple[float, float]:
-    """At laptop scale: the shares of a task's time that the effective rank and all metrics together take."""
-    problem = Problem(STREAM, MLP(width=100), LEARNERS[name], Measurements(), EngineOptions())
+    """At laptop scale: the shares of the time that the effective rank and all metrics together take."""
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+        every = hydra.compose("config", ["scale=laptop"]).metrics.rank_every
+    problem = Problem(STREAM, MLP(width=100), LEARNERS[name], Measurements(rank_every=2), EngineOptions())
     run = OnlineRun(problem, examples, 0)
-    task, rows = STREAM.task(0, 0), STREAM.probe(0, 0)
-    position = np.argsort(task.permutation)  # type: ignore[arg-type]
-    hidden = torch.empty(3, len(rows), 100)
-    times: dict[str, list[float]] = {"rank": [], "metrics": [], "learning": []}
+    ranked, unranked, learning = [], [], []
     with limited_threads(1):
-        run.run_task(0, lambda updates: None)
-        unused = np.random.default_rng(0)
-        features(run.network, examples, run.noise, run.scratch, rows, position, unused, hidden.numpy())
-        for _ in range(5 * rounds):
-            times["rank"].append(microseconds(lambda: [metrics.effective_rank(h[None]) for h in hidden], 1))
-            times["metrics"].append(microseconds(lambda: run.measure(0, position), 1))
-            learning = lambda: run.learn(task.order, position, np.random.default_rng(0), lambda updates: None)  # noqa: E731
-            times["learning"].append(microseconds(learning, 1))
-    whole = median(times["metrics"]) + median(times["learning"])
-    return median(times["rank"]) / whole, median(times["metrics"]) / whole
+        for number in range(3 * rounds):  # a new task each time, as in an experiment
+            task = STREAM.task(0, number)
+            assert task.permutation is not None
+            position = np.argsort(task.permutation)
+            ranked.append(microseconds(partial(run.measure, 0, position), 1))
+            unranked.append(microseconds(partial(run.measure, 1, position), 1))
+            learn = partial(run.learn, task.order, position, np.random.default_rng(0), lambda updates: None)
+            learning.append(microseconds(learn, 1))
+    rank = (median(ranked) - median(unranked)) / every
+    whole = median(unranked) + rank + median(learning)
+    return rank / whole, 1 - median(learning) / whole
 
 
 def main() -> None:
