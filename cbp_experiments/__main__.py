@@ -19,7 +19,7 @@ def main() -> None:
     except HydraException as error:  # when it instantiates a mechanism of the user's own
         fail(f"learner.mechanisms: {explain(error)}")
     except (MemoryError, RuntimeError) as error:
-        if "memory" not in str(error):  # PyTorch raises RuntimeError, on the CPU without a class of its own
+        if not isinstance(error, MemoryError) and "memory" not in str(error):  # PyTorch raises RuntimeError
             raise
         fail(f"{str(error).splitlines()[0]}: take a smaller network.width, or fewer seeds at a time")
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ BAD_INPUT = [
     ("data.task=3", "unknown key data.task; did you mean data.tasks?"),
     ("engine.zzz=1", "unknown key engine.zzz; there are: name, device, dtype, workers"),
     ("seed=1", "unknown key seed; did you mean seeds?"),
-    ("zzz=1", "unknown key zzz; there are: data, network, "),
+    ("zzz=1", "unknown key zzz; there are: experiment, "),
     ("+zzz=1", "unknown key zzz; there are: experiment, seeds, "),
     ("~zzz", "unknown key zzz; there are: "),
     ("~learner", "learner is missing"),
