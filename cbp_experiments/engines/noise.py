@@ -35,9 +35,12 @@ def settle_rows(network: Network, noise: Noise, layer: int, rows: np.ndarray, co
 
 @inlined
 def settle_all(network: Network, noise: Noise) -> None:
+    """Draw what all rows owe, and begin the totals anew: nothing is left that a checkpoint would have to keep."""
     for layer in range(len(network.starts)):
         for row in range(network.sizes[layer]):
             settle_row(network, noise, layer, row)
+            noise.settled[layer, row] = 0
+    noise.variance[0] = 0
 
 
 @inlined

@@ -97,3 +97,15 @@ def test_noise_is_keyed_by_seed_and_task() -> None:
              for task in (0, 1)] for seed in (0, 0, 1)]  # fmt: skip
     assert rows[0] == rows[1]
     assert rows[0] != rows[2]
+
+
+def test_nothing_is_owed_after_a_task() -> None:
+    """A run that goes on from a checkpoint, whose totals are 0, draws what the uninterrupted one draws, to the bit."""
+    problem = tiny_problem(SNP, task_length=300, dtype="float32")
+    whole, resumed = (online.OnlineRun(problem, online.sparse_examples(problem), 0) for _ in range(2))
+    whole.run_task(0, lambda updates: None)
+    assert whole.noise.variance[0] == 0
+    assert not whole.noise.settled.any()
+    resumed.load(0, whole.state(0))
+    assert whole.run_task(1, lambda updates: None) == resumed.run_task(1, lambda updates: None)
+    np.testing.assert_array_equal(whole.network.weights, resumed.network.weights)
