@@ -1,14 +1,14 @@
-"""The online engine: mini-batch 1 on the CPU, compiled (kernel.py). Each run is a group of its own, on one thread."""
+"""The online engine: mini-batch 1 on the CPU, compiled (compiled/kernel.py). Each run is a group, on one thread."""
 
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from cbp_experiments.engines import kernel, structures
-from cbp_experiments.engines.adam import SMALLEST
 from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
-from cbp_experiments.engines.replacing import RESUM_EVERY
+from cbp_experiments.engines.compiled import kernel, structures
+from cbp_experiments.engines.compiled.adam import SMALLEST
+from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
 
 CHUNK = 10 * RESUM_EVERY  # updates between calls of progress

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cbp_experiments.engines import online
-from cbp_experiments.engines.noise import draw_normals
+from cbp_experiments.engines.compiled.noise import draw_normals
 from cbp_experiments.networks import MLP
 from tests.problems import BP, tiny_problem
 from tests.recording import RecordedRun

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from cbp_experiments.engines.compiling import inlined
-from cbp_experiments.engines.structures import Network, Scratch
+from cbp_experiments.engines.compiled.compiling import inlined
+from cbp_experiments.engines.compiled.structures import Network, Scratch
 
 
 @inlined

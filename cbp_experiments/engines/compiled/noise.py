@@ -9,9 +9,9 @@ running totals. The weights that are read have the same joint distribution as if
 
 import numpy as np
 
-from cbp_experiments.engines.compiling import inlined, jit
-from cbp_experiments.engines.layers import matrix
-from cbp_experiments.engines.structures import Network, Noise
+from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.engines.compiled.layers import matrix
+from cbp_experiments.engines.compiled.structures import Network, Noise
 
 f32, i32, u32, i64, u64 = np.float32, np.int32, np.uint32, np.int64, np.uint64
 

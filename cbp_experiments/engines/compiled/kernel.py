@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from cbp_experiments.engines.adam import age_corrections, update_layer_adam
-from cbp_experiments.engines.compiling import inlined, jit
-from cbp_experiments.engines.layers import matrix, pass_back
-from cbp_experiments.engines.noise import gather_noise, settle_all, settle_rows
-from cbp_experiments.engines.replacing import RESUM_EVERY, replace_units, sum_magnitudes, track_utility
-from cbp_experiments.engines.rows import add_rows, backward_rows, backward_rows_tracked, update_rows
-from cbp_experiments.engines.structures import (
+from cbp_experiments.engines.compiled.adam import age_corrections, update_layer_adam
+from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.engines.compiled.layers import matrix, pass_back
+from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
+from cbp_experiments.engines.compiled.replacing import RESUM_EVERY, replace_units, sum_magnitudes, track_utility
+from cbp_experiments.engines.compiled.rows import add_rows, backward_rows, backward_rows_tracked, update_rows
+from cbp_experiments.engines.compiled.structures import (
     ELU,
     LEAKY_RELU,
     RELU,

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from cbp_experiments.engines.compiling import inlined, jit
-from cbp_experiments.engines.layers import matrix, pass_back
-from cbp_experiments.engines.structures import Adam, Network, Scratch, Update
+from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.engines.compiled.layers import matrix, pass_back
+from cbp_experiments.engines.compiled.structures import Adam, Network, Scratch, Update
 
 SMALLEST = 1e-30  # smaller moments are set to 0: they move nothing, and denormal numbers are slow
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from cbp_experiments.engines.compiling import exact, inlined
-from cbp_experiments.engines.layers import matrix
-from cbp_experiments.engines.structures import (
+from cbp_experiments.engines.compiled.compiling import exact, inlined
+from cbp_experiments.engines.compiled.layers import matrix
+from cbp_experiments.engines.compiled.structures import (
     ADAPTABLE_CONTRIBUTION,
     ADAPTATION,
     CONTRIBUTION,
