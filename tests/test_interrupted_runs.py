@@ -135,9 +135,9 @@ def wait_for_checkpoints(results_dir: Path, rounds: int) -> None:
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
-    job = (*LONG, "data.tasks=60")
+    job = (*LONG, "data.tasks=200")  # seconds, of which the signal has to meet one
     process = spawn(*job, "checkpoint_seconds=0", "results_dir=cut", cwd=folder)
-    wait_for_checkpoints(folder / "cut", 4)
+    wait_for_checkpoints(folder / "cut", 2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
