@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -89,13 +90,17 @@ def _without(base: Sequence[str], arguments: Sequence[str]) -> list[str]:
 
 
 def spawn(*arguments: str, cwd: Path) -> "subprocess.Popen[str]":
-    """`python -m cbp_experiments ARGUMENTS` as a process of its own."""
+    """`python -m cbp_experiments ARGUMENTS` as a process of its own, which hears Ctrl-C even where we do not.
+
+    (A shell starts what it runs in the background with SIGINT ignored, and children inherit that.)
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "cbp_experiments", *arguments],
         cwd=cwd,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
