@@ -1,0 +1,195 @@
+"""The images of one class, wherever they lie: in a tar, in a folder, in an array."""
+
+import os
+import stat
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Protocol
+
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.preparing.pictures import BrokenImage, decode, no_image
+from cbp_experiments.streams.image_cache import IMAGE_SHAPE
+
+
+@dataclass
+class Listing:
+    """What is in an opened class: the `names` of its images, sorted; `read`: a name to uint8 `[3, 32, 32]`, raising
+    BrokenImage; `ignored`: how many files of which kind are taken for no images."""
+
+    names: list[str]
+    read: Callable[[str], np.ndarray]
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+class ImageClass(Protocol):
+    """One class. It is sent to other processes, which open it there."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages."""
+
+    def opened(self) -> AbstractContextManager[Listing]:
+        """List the images, and read them within. Raises ConfigError when it is damaged."""
+
+
+@dataclass(frozen=True)
+class TarClass:
+    """A tar of images: the whole file, or the part of `path` from byte `start` up to `end`."""
+
+    name: str
+    path: Path
+    start: int = 0
+    end: int | None = None
+
+    @property
+    def place(self) -> str:
+        return str(self.path) if self.end is None else f"{self.path}: {self.name}.tar"
+
+    @contextmanager
+    def opened(self) -> Iterator[Listing]:
+        ignored: Counter[str] = Counter()
+        with open(self.path, "rb") as file:
+            members = {}
+            for member in read_members(file, self.start, self.end, self.place):
+                if member.isdir():
+                    continue
+                if kind := odd_member(member) or no_image(member.name):
+                    ignored[kind] += 1
+                else:
+                    members[member.name.removeprefix("./")] = member
+
+            def read(name: str) -> np.ndarray:
+                try:
+                    file.seek(members[name].offset_data)
+                    content = file.read(members[name].size)
+                except OSError as error:
+                    raise BrokenImage(error.strerror or str(error)) from error
+                return decode(content)
+
+            yield Listing(sorted(members), read, ignored)
+
+
+@dataclass(frozen=True)
+class FolderClass:
+    """A folder of images, also in folders within; links are followed, as torchvision's ImageFolder does."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    @contextmanager
+    def opened(self) -> Iterator[Listing]:
+        ignored: Counter[str] = Counter()
+        names = []
+        for path in _files_below(self.path):
+            name = path.relative_to(self.path).as_posix()
+            if kind := no_image(name) or _odd_file(path):
+                ignored[kind] += 1
+            else:
+                names.append(name)
+
+        def read(name: str) -> np.ndarray:
+            try:
+                content = (self.path / name).read_bytes()
+            except OSError as error:
+                raise BrokenImage(error.strerror or str(error)) from error
+            return decode(content)
+
+        yield Listing(sorted(names), read, ignored)
+
+
+@dataclass(frozen=True)
+class ArrayClass:
+    """A .npy file of uint8 `[n, 3, 32, 32]` or `[n, 32, 32, 3]`; the order of its rows is that of the names."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
+    @contextmanager
+    def opened(self) -> Iterator[Listing]:
+        try:
+            array = open_memmap(self.path, "r")  # as np.load(allow_pickle=False), but for .npy alone
+        except (ValueError, EOFError) as error:
+            raise ConfigError(f"{self.path} is not a whole .npy file of numbers ({error})") from error
+        if array.dtype == np.uint8 and array.shape[1:] == (*IMAGE_SHAPE[1:], 3):
+            array = array.transpose(0, 3, 1, 2)
+        if array.dtype != np.uint8 or array.shape[1:] != IMAGE_SHAPE:
+            raise ConfigError(
+                f"{self.path} holds {array.dtype} {list(array.shape)}, and not uint8 [n, 3, 32, 32] or [n, 32, 32, 3]"
+            )
+        rows = {f"row {row:07d}": row for row in range(len(array))}
+        yield Listing(list(rows), lambda name: np.array(array[rows[name]]))
+
+
+def read_members(file: IO[bytes], start: int, end: int | None, place: str) -> list[tarfile.TarInfo]:
+    """The members of the uncompressed tar that begins at byte `start`. Raises ConfigError when it is not whole.
+
+    tarfile takes a damaged or missing header for the end; the end that was reached is looked at, therefore.
+    """
+    file.seek(start)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            members = tar.getmembers()
+        file.seek(tar.offset)
+        if (end is not None and tar.offset >= end) or file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError(f"it has no end after {len(members)} members")
+    except (tarfile.TarError, ValueError) as error:
+        raise ConfigError(f"{place} is truncated, damaged or no plain tar ({error}): get it anew") from error
+    return members
+
+
+def odd_member(member: tarfile.TarInfo) -> str | None:
+    """What to call a member that is no plain file, or whose name leads out of the archive."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        return "name outside of the archive"
+    if member.issym() or member.islnk():
+        return "link"
+    return None if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else "no plain file"
+
+
+def _odd_file(path: Path) -> str | None:
+    """A pipe or a device, which must not be opened. A link that leads nowhere is left to fail when it is read."""
+    try:
+        return None if stat.S_ISREG(os.stat(path).st_mode) else "no plain file"
+    except OSError:
+        return None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files, those in linked folders too, but no folder twice: a link may lead back."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(here, name) for name in files)

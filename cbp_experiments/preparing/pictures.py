@@ -1,0 +1,51 @@
+"""One image: from its bytes to uint8 `[3, 32, 32]`."""
+
+import io
+import warnings
+from pathlib import PurePosixPath
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from cbp_experiments.streams.image_cache import SIDE
+
+# What lies among images and clearly is none. All else that cannot be decoded is a broken image.
+NO_IMAGES = {
+    *(".txt", ".csv", ".tsv", ".md", ".rst", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf"),
+    *(".log", ".py", ".sh", ".m", ".mat", ".ini", ".db", ".md5", ".sha256"),
+}
+
+
+class BrokenImage(ValueError):
+    """The bytes are no image that Pillow can read; the message says why."""
+
+
+def decode(content: bytes) -> np.ndarray:
+    """The whole image, converted to RGB and scaled by Pillow's box filter: uint8 `[3, 32, 32]`.
+
+    Greyscale, palette and CMYK images are converted; transparency is dropped, and an orientation tag is not obeyed, as
+    in downsampled ImageNet (Chrabaszcz et al., 2017). Raises BrokenImage.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about tags and sizes; what cannot be read raises
+            with Image.open(io.BytesIO(content)) as image:
+                if image.mode[0] in "IF":  # Pillow would clip them
+                    raise BrokenImage(f"its pixels have more than 8 bits (mode {image.mode})")
+                scaled = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
+    except (MemoryError, BrokenImage):
+        raise
+    except UnidentifiedImageError as error:  # its text has an address in memory
+        raise BrokenImage("not an image that Pillow knows") from error
+    except Exception as error:  # a damaged image raises almost anything
+        raise BrokenImage(" ".join(str(error).split()) or type(error).__name__) from error
+    return np.asarray(scaled).transpose(2, 0, 1)
+
+
+def no_image(name: str) -> str | None:
+    """What to call a file that is not even tried: hidden, or with the extension of something else; None for images."""
+    path = PurePosixPath(name)
+    if any(part.startswith(".") for part in path.parts):
+        return "hidden"
+    suffix = path.suffix.lower()
+    return suffix if suffix in NO_IMAGES else None

@@ -1,0 +1,48 @@
+"""Work on many things in several processes."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from threading import Thread
+from typing import TypeVar
+
+from cbp_experiments.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """`function` of each item, as they are done; in this process if `workers` is 1. The first error ends it."""
+    if workers == 1 or len(items) < 2:
+        yield from map(function, items)
+        return
+    executor = ProcessPoolExecutor(
+        min(workers, len(items)), mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        for future in as_completed([executor.submit(function, item) for item in items]):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            "a worker process was ended from outside, perhaps for want of memory: give the same command again, "
+            "with fewer --workers"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker would wait for work forever when its parent is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
