@@ -12,14 +12,17 @@ from cbp_experiments.errors import ConfigError
 def main() -> None:
     """Exit with 0; with 2 after one line on what is wrong with the input; with 130 after Ctrl-C."""
     try:
+        status = sys.argv[1:2] == ["status"]
+        if status:
+            del sys.argv[1]
         if configs := compose():
-            run_jobs(configs)
+            run(configs, status)
     except ConfigError as error:
         fail(str(error))
     except HydraException as error:  # when it instantiates a mechanism of the user's own
         fail(f"learner.mechanisms: {explain(error)}")
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "memory" not in str(error):  # PyTorch raises RuntimeError
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch raises RuntimeError
             raise
         fail(f"{str(error).splitlines()[0]}: take a smaller network.width, or fewer seeds at a time")
     except KeyboardInterrupt:
@@ -27,16 +30,13 @@ def main() -> None:
         sys.exit(130)
 
 
-def run_jobs(configs: list[tuple[str, DictConfig]]) -> None:
-    """Check all jobs, then run one after the other."""
-    from cbp_experiments.config import build_job  # PyTorch takes seconds to import: not for --help or a slip
-    from cbp_experiments.runner import run_job
+def run(configs: list[tuple[str, DictConfig]], status: bool) -> None:
+    from cbp_experiments import jobs  # PyTorch takes seconds to import: not for --help or a slip
+    from cbp_experiments.status import report
 
-    jobs = [(overrides, build_job(config)) for overrides, config in configs]
-    for number, (overrides, job) in enumerate(jobs, start=1):
-        if len(jobs) > 1:
-            print(f"\n[job {number} of {len(jobs)}: {overrides}]", end="")
-        run_job(job)
+    if status:
+        sys.exit(report(configs))
+    jobs.run_jobs(configs)
 
 
 def fail(message: str) -> None:

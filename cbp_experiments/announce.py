@@ -16,13 +16,12 @@ TRIAL_SECONDS = 0.3
 def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> None:
     """Print the plan. `runs` holds (name, "new" | "continued" | "finished before", tasks done) for each seed."""
     stream = problem.stream
-    layers = "-".join(str(n) for n in problem.network.sizes(problem.inputs, stream.classes))
     tasks_left = sum(stream.tasks - done for _, status, done in runs if status != "finished before")
     updates = -(-stream.task_length // stream.batch_size)
-    seeds, threads = _span(job.seeds), _count(engine.workers * engine.threads, "thread")
-    print(f"\n{job.experiment}: {job.learner.name}, {_count(len(runs), 'run')} (seeds {seeds})")
+    seeds, threads = _span(job.seeds), count(engine.workers * engine.threads, "thread")
+    print(f"\n{job.experiment}: {job.learner.name}, {count(len(runs), 'run')} (seeds {seeds})")
     print(f"  data     {stream.description}; {stream.tasks} tasks of {stream.task_length:,} examples")
-    print(f"  network  {layers}, {problem.network.activation}")
+    print(f"  network  {problem.network.describe(problem.inputs, stream.classes)}")
     print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {threads}")
     for name, status, done in runs:
         if status == "continued":
@@ -32,13 +31,14 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
         print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
     if tasks_left:
         seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished)], tasks_left)
-        print(f"  to do    {tasks_left * updates:,} updates, about {_duration(seconds)}", flush=True)
+        print(f"  to do    {tasks_left * updates:,} updates, about {duration(seconds)}", flush=True)
 
 
 def conclude(job: Job, names: Sequence[str]) -> None:
-    """Print the table of the job's runs and where they lie."""
+    """Print the table of the job's finished runs and where they lie."""
     folder = job.results_dir / job.experiment
-    print(table(load_experiment(folder, runs=names)))
+    if names:
+        print(table(load_experiment(folder, runs=names)))
     print(f"results in {folder}", flush=True)
 
 
@@ -70,7 +70,7 @@ def seconds_of_a_task(problem: Problem, engine: Engine, seeds: Sequence[int], ta
     return time.perf_counter() - started
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -79,7 +79,7 @@ def _span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]}-{seeds[-1]}" if counted else ", ".join(map(str, seeds))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -3,8 +3,10 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +22,25 @@ from cbp_experiments.errors import ConfigError, unknown_key
 
 PACKAGE = Path(__file__).resolve().parent
 CONF = next((folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()), PACKAGE / "conf")
+DERIVED = ("sizes", "tuned")  # groups whose options follow from data, scale and learner
+LAUNCHER = re.compile(r"[+~]*hydra[/.]launcher\b")
 COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
+
+
+def _at_scale(values: dict[str, Any], *, _root_: DictConfig) -> Any:
+    """For `${at_scale:{smoke:1, laptop:2, paper:3}}` in a configuration: the value that belongs to the scale."""
+    if _root_.scale not in values:
+        raise ValueError(f"no value for scale={_root_.scale}; there are: {', '.join(values)}")
+    return values[_root_.scale]
+
+
+def _tasks_of(examples: int, *, _parent_: DictConfig) -> int:
+    """For `tasks: ${tasks_of:48_000_000}`: so many tasks that they have these examples in all."""
+    return max(1, examples // _parent_.task_length)
+
+
+OmegaConf.register_new_resolver("at_scale", _at_scale, replace=True)
+OmegaConf.register_new_resolver("tasks_of", _tasks_of, replace=True)
 
 
 def compose() -> list[tuple[str, DictConfig]]:
@@ -31,22 +51,74 @@ def compose() -> list[tuple[str, DictConfig]]:
     """
     jobs: list[tuple[str, DictConfig]] = []
 
-    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
     def collect(config: DictConfig) -> None:
         overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
         jobs.append((" ".join(overrides), config))
 
+    arguments = [argument for argument in sys.argv[1:] if not LAUNCHER.match(argument)]
+    if "--cfg job" in " ".join(arguments) and "--resolve" not in arguments:
+        arguments.insert(0, "--resolve")  # values, not where they come from
+    if {"--help", "-h"} & set(arguments):
+        _print_help(arguments)
+    else:
+        _hydra(collect, arguments)
+    if any(re.search(rf"(^|\s)[+~]*({'|'.join(DERIVED)})\b", overrides) for overrides, _ in jobs):
+        raise ConfigError("sizes and tuned follow from data, scale and learner; set a value itself: data.tasks=100")
+    return jobs
+
+
+def _print_help(arguments: list[str]) -> None:
+    """Hydra's, without the groups that are not for choosing from. Hydra then exits."""
+    text, derived = StringIO(), tuple(f"{group}:" for group in DERIVED)
+    try:
+        with redirect_stdout(text):
+            _hydra(lambda config: None, arguments)
+    finally:
+        print("".join(line for line in text.getvalue().splitlines(True) if not line.startswith(derived)), end="")
+
+
+def names_launcher() -> bool:
+    """Whether the command line chooses a launcher, such as hydra/launcher=joblib."""
+    return any(map(LAUNCHER.match, sys.argv[1:]))
+
+
+def launch(train: Callable[[DictConfig], None]) -> None:
+    """Let the launcher of the command line call `train` for each job, in processes or on machines of its choice."""
+    _hydra(train, sys.argv[1:])
+
+
+def _hydra(task: Callable[[DictConfig], None], arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as exceptions; Hydra would print and exit with 1
     logging.getLogger("hydra").setLevel(logging.CRITICAL)  # nor is an error printed before it is raised
-    with ExitStack() as stack:
-        OmegaConf.register_new_resolver(
-            "scratch", lambda: stack.enter_context(TemporaryDirectory(prefix="cbp-")), replace=True
-        )
-        try:
-            collect()
-        except COMPOSING_ERRORS as error:
-            raise ConfigError(explain(error)) from error
-    return jobs
+    with TemporaryDirectory(prefix="cbp-") as scratch:
+        os.environ["CBP_SCRATCH"] = scratch  # the processes of a launcher inherit it
+        for part in parts(arguments):
+            try:
+                with _arguments(part):
+                    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
+            except COMPOSING_ERRORS as error:
+                raise ConfigError(explain(error)) from error
+
+
+@contextmanager
+def _arguments(arguments: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv."""
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def parts(arguments: list[str]) -> list[list[str]]:
+    """An experiment that is a folder of experiments is all of them: the arguments of each."""
+    for i, argument in enumerate(arguments):
+        name = argument.removeprefix("experiment=")
+        folder = CONF / "experiment" / name
+        if re.fullmatch(r"experiment=\w+(/\w+)*", argument) and folder.is_dir():
+            files = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
+            return [[*arguments[:i], f"experiment={name}/{file.as_posix()}", *arguments[i + 1 :]] for file in files]
+    return [arguments]
 
 
 def explain(error: Exception) -> str:
@@ -59,7 +131,9 @@ def explain(error: Exception) -> str:
     if option := re.search(r"Could not find '(.*?)'", text):
         group, _, name = option[1].partition("/")
         listed = re.search(r"Available options in '.*?':((?:\n\t.*)*)", text)
-        return f"unknown {group or 'config'} {name!r}; there are: {', '.join(listed[1].split()) if listed else 'none'}"
+        nested = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
+        options = sorted({*nested, *(listed[1].split() if listed else [])})
+        return f"unknown {group or 'config'} {name!r}; there are: {', '.join(options) or 'none'}"
     if several := re.search(r"Ambiguous value for argument '(.*)'\n", text):
         return f"{several[1]}: several values, one job each, need -m (python -m cbp_experiments -m {several[1]} ...)"
     if "Config group override must be a string" in text:
@@ -67,6 +141,9 @@ def explain(error: Exception) -> str:
             sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
         )
         return f"{groups} take the name of one of their options, such as learner=bp"
+    if gap := re.search(r"Error resolving interpolation '(.*)', possible interpolation keys: (.*)", text):
+        missing = sorted(set(re.findall(r"\$\{(\w+)\}", gap[1])) - set(gap[2].split(", ")))
+        return f"{missing[0]} is missing from the configuration; conf/config.yaml has it"
     end = r"\s*(?:Config search path:|See https:|, set env var HYDRA_FULL_ERROR)"
     lines = [line.strip() for line in re.split(end, text)[0].splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))

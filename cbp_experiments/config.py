@@ -14,8 +14,9 @@ from cbp_experiments.engines import EngineOptions
 from cbp_experiments.errors import ConfigError, unknown_key
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
-from cbp_experiments.networks import MLP
+from cbp_experiments.networks import Architecture
 
+CHECKSUM_LENGTH = len("sha256:") + 8
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
 SECTIONS = ("data", "network", "learner", "engine", "metrics")
 EXPECTED = {
@@ -39,20 +40,24 @@ class Job:
     force: bool
     checkpoint_seconds: float
     data: Any  # a stream's configuration: its `load()` gives the stream
-    network: MLP
+    network: Architecture
     learner: Learner
     engine: EngineOptions
     metrics: Measurements
     sections: dict[str, dict[str, Any]]  # the values of the last five as plain data, complete and typed
 
-    def identity(self, engine: str) -> dict[str, Any]:
-        """The settings that a run's numbers depend on, the seed apart: they name its folder."""
-        data = {key: value for key, value in self.sections["data"].items() if key != "root"}
-        return self.sections | {"data": data, "engine": {"name": engine, "dtype": self.engine.dtype}}
+    def identity(self, checksum: str, engine: str, device: str = "cpu") -> dict[str, Any]:
+        """The settings that a run's numbers depend on, the seed apart: they name its folder.
 
-    def run_config(self, seed: int, engine: str) -> dict[str, Any]:
+        `checksum` of the stream's images, of which a few digits do: other images of the same source are other runs.
+        """
+        data = {key: value for key, value in self.sections["data"].items() if key != "root"}
+        data["images"] = checksum[:CHECKSUM_LENGTH]
+        return self.sections | {"data": data, "engine": {"name": engine, "device": device, "dtype": self.engine.dtype}}
+
+    def run_config(self, seed: int, identity: dict[str, Any]) -> dict[str, Any]:
         """What config.yaml records of one run: enough to run it again, and no path of this machine."""
-        return {"experiment": self.experiment, "scale": self.scale, "seed": seed, **self.identity(engine)}
+        return {"experiment": self.experiment, "scale": self.scale, "seed": seed, **identity}
 
 
 def build_job(config: DictConfig) -> Job:

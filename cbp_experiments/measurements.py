@@ -32,11 +32,13 @@ class Measurements:
             _feature_metric(name)
 
     def take(self, task: int, hidden: Sequence[Tensor], weights: Sequence[Tensor]) -> list[dict[str, float]]:
-        """Measure before task `task` (from 0): `hidden[l] [R, N, n]`, `weights[l] [R, in, out]` -> columns of each run.
+        """Measure before task `task` (from 0): `hidden[l] [R, N, n, ...]`, `weights[l] [R, ...]` -> each run's columns.
 
-        Feature metrics are given in percent of the units. Per-layer values follow as `<metric>_<layer from 1>`.
+        Feature metrics are given in percent of the units. Per-layer values follow as `<metric>_<layer from 1>`. The
+        units of a convolution are its filters, and each position of each example is an example of them.
         """
         runs = len(weights[0])
+        hidden = [h if h.ndim == 3 else h.flatten(3).transpose(2, 3).flatten(1, 2) for h in hidden]
         totals: dict[str, Tensor] = {}
         layers: dict[str, Tensor] = {}
         measurable = _measurable(hidden) if hidden else torch.zeros(runs, dtype=torch.bool)

@@ -1,10 +1,8 @@
 """A job from configuration to results: which runs are due, train them task by task, record what comes."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from itertools import groupby
 
 import torch
@@ -12,27 +10,37 @@ from tqdm import tqdm
 
 from cbp_experiments.announce import announce, conclude
 from cbp_experiments.config import Job
-from cbp_experiments.engines import Engine, Group, Problem, Row, State, choose_engine, limited_threads
+from cbp_experiments.engines import Engine, Problem, Row, choose_engine, limited_threads
 from cbp_experiments.provenance import provenance
-from cbp_experiments.results import FINISHED, RunFolder, load_experiment, run_name
+from cbp_experiments.results import FINISHED, RunFolder, check_writable, load_experiment, run_name
+from cbp_experiments.runs import Convoy, Run
 
 IN_FLIGHT_BYTES = 2**31  # runs that take turns on the cores stay in memory; no more of them than fit in this
 
 
-def run_job(job: Job) -> None:
+def run_job(job: Job, *, show_bar: bool = True) -> None:
     """Train the runs of a job that are not finished yet. Raises ConfigError before anything is trained or written."""
+    problem, engine, runs = plan(job)
+    for run in runs:
+        run.look()
+    before = [run.name for run in runs if run.status == "finished before"]
+    if before:  # one of them that is damaged is better found now than after the training
+        load_experiment(job.results_dir / job.experiment, runs=before)
+    announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
+    check_writable(job.results_dir)
+    for run in runs:
+        run.folder.tidy()
+    due = [run for run in runs if run.name not in before]
+    train(problem, engine, due, job.checkpoint_seconds, show_bar)
+    conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished before")])
+
+
+def plan(job: Job) -> tuple[Problem, Engine, list[Run]]:
+    """What a job trains, on what, and its runs, one a seed. Writes nothing."""
     stream = job.data.load()
     problem = Problem(stream, job.network, job.learner, job.metrics, job.engine)
     engine = choose_engine(problem)
-    name = job.identity(engine.name)
-    runs = [
-        Run(seed, RunFolder(job.results_dir / job.experiment / run_name(name, seed)), stream.tasks)
-        for seed in job.seeds
-    ]
-    finished = [] if job.force else [run for run in runs if run.folder.status() in FINISHED]
-    due = [run for run in runs if run not in finished]
-    if finished:  # one of them that is damaged is better found now than after the training
-        load_experiment(job.results_dir / job.experiment, runs=[run.folder.path.name for run in finished])
+    kind = engine.device.partition(":")[0]  # cpu or cuda, whose numbers differ; cuda:1 is as good as cuda:0
     facts = provenance() | {
         "tasks": stream.tasks,
         "engine": engine.name,
@@ -40,117 +48,55 @@ def run_job(job: Job) -> None:
         "data_description": stream.description,
         "data_checksum": stream.checksum,
     }
-    for run in due:
-        run.take_up(job.force)
-    announce(job, problem, engine, runs=[(run.folder.path.name, run.status, len(run.rows)) for run in runs])
-    for run in due:
-        run.folder.begin(job.run_config(run.seed, engine.name), facts, restart=job.force)
-    for run in runs:
-        run.folder.tidy()
-    train(problem, engine, due, job.checkpoint_seconds)
-    conclude(job, [run.folder.path.name for run in runs])
+    folder, identity = job.results_dir / job.experiment, job.identity(stream.checksum, engine.name, kind)
+    return (
+        problem,
+        engine,
+        [
+            Run(RunFolder(folder / run_name(identity, seed)), job.run_config(seed, identity), facts, job.force)
+            for seed in job.seeds
+        ],
+    )
 
 
-@dataclass(eq=False)
-class Run:
-    """One seed of a job: its folder, and what has been recorded of it."""
-
-    seed: int
-    folder: RunFolder
-    tasks: int
-    rows: list[Row] = field(default_factory=list)
-    restored: State | None = None
-    seconds: float = 0.0
-    status: str = "finished before"
-
-    def take_up(self, anew: bool) -> None:
-        """Go on from the last checkpoint if there is one, or begin `anew`. Writes nothing."""
-        self.status = "new"
-        if not anew and (restored := self.folder.restore()):
-            self.rows, self.restored, self.seconds = restored
-            self.status = "continued"
-
-    def record(self, row: Row | None, seconds: float) -> None:
-        """Take up the row of a finished task, or mark the run diverged (None); finish it after its last task."""
-        self.seconds += seconds
-        if row is None:
-            self.status = "diverged"
-            tqdm.write(
-                f"{self.folder.path.name} diverged in task {len(self.rows) + 1}: its loss is not finite any more"
-            )
-        else:
-            self.rows.append(row)
-            if len(self.rows) == self.tasks:
-                self.status = "complete"
-        if self.status in FINISHED:
-            self.folder.finish(self.status, self.rows, self.seconds)
-
-
-class Convoy:
-    """A group of runs and their records: they advance together, one task at a turn."""
-
-    def __init__(self, problem: Problem, engine: Engine, runs: list[Run], checkpoint_seconds: float):
-        self.runs = runs
-        self.checkpoint_seconds = checkpoint_seconds
-        self.group: Group = engine.new_group(problem, [run.seed for run in runs])
-        for i, run in enumerate(runs):
-            if run.restored is not None:
-                self.group.load(i, run.restored)
-                run.restored = None
-        self.task = len(runs[0].rows)
-        self.saved_at = time.monotonic()
-
-    def advance(self, progress: Callable[[int], None]) -> tuple[list[Row | None], float]:
-        started = time.perf_counter()
-        rows = self.group.run_task(self.task, progress)
-        return rows, time.perf_counter() - started
-
-    def record(self, rows: list[Row | None], seconds: float) -> None:
-        self.task += 1
-        for run, row in zip(self.runs, rows, strict=True):
-            if run.status not in FINISHED:
-                run.record(row, seconds)
-        if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
-            self.save()
-
-    def save(self) -> None:
-        """Checkpoint the runs that are not finished. Only between tasks."""
-        for i, run in enumerate(self.runs):
-            if run.status not in FINISHED:
-                run.folder.save(run.rows, self.group.state(i), run.seconds)
-        self.saved_at = time.monotonic()
-
-    @property
-    def finished(self) -> bool:
-        return all(run.status in FINISHED for run in self.runs)
-
-
-def train(problem: Problem, engine: Engine, due: list[Run], checkpoint_seconds: float) -> None:
-    """Advance all runs to their last task, with a progress bar in updates of one run."""
+def train(problem: Problem, engine: Engine, due: list[Run], checkpoint_seconds: float, show_bar: bool = True) -> None:
+    """Advance all runs that are free to their last task, with a progress bar in updates of one run."""
     stream = problem.stream
     updates = -(-stream.task_length // stream.batch_size)
-    left = sum(run.tasks - len(run.rows) for run in due) * updates
+    left = sum(run.tasks - run.tasks_done for run in due) * updates
+    even = engine.workers + len(due) % engine.workers  # so many at a time that no core idles during the last ones
+    at_a_time = max(engine.workers, min(even, IN_FLIGHT_BYTES // problem.weight_bytes()))
     with (
         limited_threads(engine.threads),
-        tqdm(total=left, unit=" updates", unit_scale=True, mininterval=0.5, disable=not left) as bar,
+        tqdm(total=left, unit=" updates", unit_scale=True, mininterval=0.5, disable=not (left and show_bar)) as bar,
     ):
-        for wave in waves(problem, engine, due):
-            take_turns([Convoy(problem, engine, runs, checkpoint_seconds) for runs in wave], engine, bar)
+
+        def convoy(runs: list[Run]) -> Convoy:
+            return Convoy(problem, engine, runs, checkpoint_seconds)
+
+        def take(run: Run) -> bool:
+            taken, expected = run.take(), run.tasks - run.tasks_done
+            bar.total = (bar.total or 0) + ((run.tasks - len(run.rows) if taken else 0) - expected) * updates
+            return taken
+
+        try:
+            take_turns(map(convoy, groups(engine, due, take)), engine, 1 if engine.together else at_a_time, bar)
+        finally:
+            for run in due:
+                run.release()
 
 
-def waves(problem: Problem, engine: Engine, due: list[Run]) -> Iterator[list[list[Run]]]:
-    """The runs that are in memory at the same time, as groups that advance together and so begin at the same task."""
+def groups(engine: Engine, due: list[Run], take: Callable[[Run], bool]) -> Iterator[list[Run]]:
+    """The runs that advance together, which have to begin at the same task; each is taken when its turn comes."""
     if engine.together:
-        for _, runs in groupby(sorted(due, key=lambda run: len(run.rows)), key=lambda run: len(run.rows)):
-            yield [list(runs)]
+        taken = sorted(filter(take, due), key=lambda run: len(run.rows))
+        yield from (list(runs) for _, runs in groupby(taken, key=lambda run: len(run.rows)))
     else:
-        size = max(engine.workers, IN_FLIGHT_BYTES // problem.weight_bytes())
-        for i in range(0, len(due), size):
-            yield [[run] for run in due[i : i + size]]
+        yield from ([run] for run in due if take(run))
 
 
-def take_turns(convoys: list[Convoy], engine: Engine, bar: tqdm) -> None:
-    """Give the convoys a task each in turn, on as many threads as the engine has workers.
+def take_turns(convoys: Iterator[Convoy], engine: Engine, at_a_time: int, bar: tqdm) -> None:
+    """Give the convoys a task each in turn, `at_a_time` of them until they are finished, on the engine's workers.
 
     On Ctrl-C the tasks under way are finished and saved; a second one stops them at once, as they were last saved.
     """
@@ -164,8 +110,11 @@ def take_turns(convoys: list[Convoy], engine: Engine, bar: tqdm) -> None:
     with ThreadPoolExecutor(engine.workers, initializer=torch.set_num_threads, initargs=(engine.threads,)) as pool:
         turns: dict[Future[tuple[list[Row | None], float]], Convoy] = {}
         try:
-            turns = {pool.submit(convoy.advance, progress): convoy for convoy in convoys}
-            while turns:
+            while True:
+                while len(turns) < at_a_time and (convoy := next(convoys, None)):
+                    turns[pool.submit(convoy.advance, progress)] = convoy
+                if not turns:
+                    return
                 for turn in wait(turns, return_when=FIRST_COMPLETED).done:
                     convoy = turns.pop(turn)
                     convoy.record(*turn.result())

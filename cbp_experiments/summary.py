@@ -6,17 +6,7 @@ A `frame` is what `results.load_experiment` returns: one row per run and task.
 import pandas as pd
 
 # Columns of a run that say where and when it was made, not what it is.
-_CIRCUMSTANCES = (
-    "run",
-    "status",
-    "seed",
-    "seeds",
-    "data_description",
-    "experiment",
-    "results_dir",
-    "force",
-    "data.root",
-)
+_CIRCUMSTANCES = ("run", "status", "seed", "data_description", "experiment", "scale")
 _MEASURES = {  # column: what the table calls it, its decimals there
     "accuracy_first": ("accuracy % at first", 2),
     "accuracy_last": ("accuracy % at last", 2),
@@ -28,11 +18,15 @@ _LEGEND = "mean ± standard error over seeds; at first: first tenth of the tasks
 
 
 def settings(frame: pd.DataFrame) -> list[str]:
-    """learner.name and the config columns in which runs of one learner differ: what tells the settings apart."""
+    """What tells the settings apart: learner.name, scale if there are several, and the config columns that differ.
+
+    Those are the ones in which runs of one learner (at one scale, which sets many) are not the same.
+    """
     config = [name for name in frame.columns[frame.columns.get_loc("run") :] if name not in _CIRCUMSTANCES]
     runs = frame.drop_duplicates("run")
-    distinct = runs.groupby("learner.name")[config].nunique(dropna=False)
-    return ["learner.name", *(name for name in config if name != "learner.name" and (distinct[name] > 1).any())]
+    first = ["learner.name", *(["scale"] if "scale" in runs and runs["scale"].nunique() > 1 else [])]
+    distinct = runs.groupby(first)[config].nunique(dropna=False)
+    return [*first, *(name for name in config if name not in first and (distinct[name] > 1).any())]
 
 
 def tenths(frame: pd.DataFrame) -> pd.DataFrame:
@@ -71,10 +65,14 @@ def table(frame: pd.DataFrame) -> str:
     for _, row in means.iterrows():
         numbers = [_number(row[name], row[f"{name}_se"], decimals) for name, (_, decimals) in _MEASURES.items()]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
+    return "\n".join([*aligned(lines), _LEGEND, *left_out(frame)])
+
+
+def aligned(lines: list[list[str]]) -> list[str]:
+    """The cells of a table as lines of text: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
-    text = ["  ".join([line[0].strip().ljust(widths[0]), *line[1:]]) for line in aligned]
-    return "\n".join([*text, _LEGEND, *_left_out(frame)])
+    padded = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    return ["  ".join([line[0].strip().ljust(widths[0]), *line[1:]]) for line in padded]
 
 
 def show(value: object) -> str:
@@ -84,7 +82,8 @@ def show(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _left_out(frame: pd.DataFrame) -> list[str]:
+def left_out(frame: pd.DataFrame) -> list[str]:
+    """A line for each kind of run that is not complete, with their names."""
     runs = frame[frame["status"] != "complete"].groupby("run").agg({"status": "first", "task": "max"})
     named = {
         status: ", ".join(f"{name} (at task {task})" for name, task in group["task"].items())

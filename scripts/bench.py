@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
+import bench_conv
 import hydra
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ BARS = {
     100: {"bp": 40, "cbp": 60, "l2": 30, "snp": 15, "dropout": 30, "adam": 15},
     2000: {"bp": 8, "cbp": 10, "l2": 10, "snp": 10, "adam": 3},
 }
+CONV_WIDTHS = [32, 128]
 STREAM = PermutedMNIST(tasks=1, task_length=5000).load()
 
 
@@ -100,7 +102,18 @@ def bytes_of_an_update(run: OnlineRun, rows: np.ndarray, position: np.ndarray) -
     """What the kernel moves: the rows of the active inputs, read forward, read backward and written."""
     network = run.network
     hidden = np.empty((len(network.starts) - 1, len(rows), network.sizes[1]), network.weights.dtype)
-    features(network, run.examples, run.noise, run.scratch, rows, position, np.random.default_rng(0), hidden)
+    features(
+        network,
+        run.examples,
+        run.normalization,
+        run.noise,
+        run.adam,
+        run.scratch,
+        rows,
+        position,
+        np.random.default_rng(0),
+        hidden,
+    )
     active = [np.count_nonzero(STREAM.images[rows]) / len(rows), *(np.count_nonzero(h) / len(rows) for h in hidden)]
     return float(sum(3 * a * n * network.weights.itemsize for a, n in zip(active, network.strides[1:], strict=True)))
 
@@ -155,7 +168,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
     parser.add_argument("--widths", type=int, nargs="+", default=list(UPDATES), choices=list(UPDATES))
+    parser.add_argument("--network", choices=("mlp", "conv"), default="mlp", help="conv: scripts/bench_conv.py")
     arguments = parser.parse_args()
+    if arguments.network == "conv":
+        bench_conv.main(arguments.rounds, CONV_WIDTHS)
+        return
     workers = cores()
     examples = sparse_examples(Problem(STREAM, MLP(), LEARNERS["bp"], Measurements(), EngineOptions()))
     print(f"{platform.machine()}, {workers} cores, torch {torch.__version__}; medians of {arguments.rounds} rounds")

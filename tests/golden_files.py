@@ -14,8 +14,9 @@ import numpy as np
 from cbp_experiments.engines import EngineOptions, Problem
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
-from cbp_experiments.networks import MLP
-from cbp_experiments.streams import Task
+from cbp_experiments.networks import MLP, Architecture, ConvNet
+from cbp_experiments.networks.conv import KERNELS
+from cbp_experiments.streams import Stream, Task
 
 FOLDER = Path(os.environ.get("CBP_GOLDEN_DIR") or Path(__file__).parent / "golden")
 RENAMED = {
@@ -63,17 +64,26 @@ class Golden:
 
     def problem(self, dtype: str) -> Problem:
         """All draws as the README orders them."""
-        seed, (inputs, width, classes) = int(self.arrays["seed"]), self.arrays["sizes"].tolist()
+        seed = int(self.arrays["seed"])
+        stream, network = self._conv(seed) if self.kind == "conv" else self._mlp(seed)
         replacements = np.random.default_rng([seed, 2])  # one stream of draws for the whole run
         known = {RENAMED.get(key, key): value for key, value in self.hyper.items() if key not in self.missing}
         return Problem(
-            stream=GoldenStream(seed, inputs, classes, self.steps, int(self.arrays["task_len"])),
-            network=GoldenNetwork(width, HIDDEN_LAYERS),
+            stream=stream,
+            network=network,
             learner=Learner(name=str(self.arrays["kind"]), **known),
             measurements=Measurements(features=[]),
             options=EngineOptions(device="cpu", dtype=dtype),
             generator=lambda seed, purpose, index: replacements,
         )
+
+    def _mlp(self, seed: int) -> tuple[Stream, Architecture]:
+        inputs, width, classes = self.arrays["sizes"].tolist()
+        stream = GoldenStream(seed, inputs, classes, self.steps, int(self.arrays["task_len"]))
+        return stream, GoldenNetwork(width, HIDDEN_LAYERS)
+
+    def _conv(self, seed: int) -> tuple[Stream, Architecture]:
+        return GoldenImages(seed, self.steps, int(self.arrays["batch"])), GoldenConvNet()
 
 
 class GoldenStream:
@@ -110,6 +120,49 @@ class GoldenNetwork(MLP):
         return [rng.uniform(-b, b, (sizes[i + 1], sizes[i])).T for i, b in enumerate(bounds)]
 
 
+class GoldenImages:
+    """The README's data for convolutional networks: one task."""
+
+    scale, classes, tasks, checksum, description = 1.0, 2, 1, "", "golden"
+
+    def __init__(self, seed: int, steps: int, batch_size: int):
+        rng = np.random.default_rng([seed, 1])
+        base = rng.normal(size=(2, 3, 32, 32))
+        self.labels = rng.integers(0, 2, 60)
+        self.images = (0.5 + 0.2 * (base[self.labels] + rng.normal(size=(60, 3, 32, 32)))).reshape(60, -1)
+        self.order = np.concatenate([rng.permutation(60)[:batch_size] for _ in range(steps)])
+        self.batch_size, self.task_length = batch_size, len(self.order)
+
+    def task(self, seed: int, task: int) -> Task:
+        return Task(self.order, None)
+
+    def probe(self, seed: int, task: int) -> np.ndarray:
+        return np.arange(1)
+
+    def shortened(self, task_length: int) -> "GoldenImages":
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GoldenConvNet(ConvNet):
+    """The paper's convolutional network with the README's initial weights and biases."""
+
+    def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        rng = np.random.default_rng([seed, 0])
+        weights = []
+        for layer, (shape, bound) in enumerate(
+            zip(self.shapes(inputs, classes), self.bounds(inputs, classes), strict=True)
+        ):
+            kernel = layer < len(KERNELS)
+            drawn = rng.uniform(-(6**0.5) * bound, 6**0.5 * bound, shape if kernel else shape[::-1])
+            weights.append(drawn if kernel else drawn.T)
+        weights[-1] = np.zeros_like(weights[-1])
+        return weights
+
+    def initial_biases(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        return [np.zeros_like(bias) for bias in super().initial_biases(seed, inputs, classes)]
+
+
 def golden_files(*kinds: str) -> list[Golden]:
     """The files of these kinds, by name; of any kind if none is given. No files where there is no such folder."""
     files = [Golden(path.stem, _read(path)) for path in sorted(FOLDER.glob("*.npz"))]
@@ -117,8 +170,9 @@ def golden_files(*kinds: str) -> list[Golden]:
 
 
 def sample(weight: np.ndarray) -> np.ndarray:
-    """What the files keep of a weight `[in, out]`: sum, sum of absolute values, and about 200 entries."""
-    flat = weight.T.ravel()
+    """What the files keep of a weight, `[in, out]` or that of a convolution: sum, sum of absolute values, about 200
+    entries."""
+    flat = (weight if weight.ndim == 4 else weight.T).ravel()
     return np.concatenate([[flat.sum(), np.abs(flat).sum()], flat[:: max(1, flat.size // 200)]])
 
 

@@ -11,6 +11,7 @@ from cbp_experiments.engines.online import CHUNK, OnlineRun, sparse_examples
 from cbp_experiments.learners import Step, UnitReplacement
 
 Kept = dict[str, list[np.ndarray]]  # what a run has come to, by layer
+NORMALIZED = ("mean", "variance", "error_y", "error_1")
 TRACKED = ("utility", "mean_activation", "age")
 
 
@@ -56,6 +57,12 @@ class RecordedEnsemble(Ensemble):
             "weight": [weight[run].detach().numpy() for weight in self.network.weights],
             "bias": [bias[run].detach().numpy() for bias in self.network.biases],
         }
+        if self.network.normalization:
+            kept["gain"] = [gain[run].detach().numpy() for gain in self.network.gains]
+            state = self.network.normalization.state
+            for name in NORMALIZED:
+                tensors = [state.get(f"{name}_{layer}") for layer in range(self.problem.network.depth)]
+                kept[name] = [tensor[run].numpy() for tensor in tensors if tensor is not None]
         for mechanism in self.step.mechanisms:
             if isinstance(mechanism, UnitReplacement):
                 for name in TRACKED:
@@ -106,6 +113,12 @@ class RecordedRun(OnlineRun):
     def kept(self, run: int = 0) -> Kept:
         sizes = self.network.sizes[1:]
         kept = {"weight": self.weights, "bias": [b[:n] for b, n in zip(self.network.biases, sizes, strict=True)]}
+        if self.normalization.on:
+            per_step = 1 if self.adam.on else self.problem.learner.step_size
+            for name in ("gain", *NORMALIZED):
+                kept[name] = [rows[:n] for rows, n in zip(getattr(self.normalization, name), sizes[:-1], strict=True)]
+            for name in ("error_y", "error_1"):
+                kept[name] = [rows / per_step for rows in kept[name]]
         if self.problem.learner.replacement_rate:
             for name in TRACKED:
                 kept[name] = [rows[:n] for rows, n in zip(getattr(self.replacement, name), sizes[:-1], strict=True)]

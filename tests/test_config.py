@@ -77,13 +77,15 @@ BAD_VALUES = [
 ]
 GROUPS = ("data", "network", "learner", "engine", "metrics")
 
+CHECKSUM = "sha256:0123456789"
+
 
 def job(*overrides: str) -> Job:
     return build_job(composed(*overrides))
 
 
 def name(job: Job) -> str:
-    return run_name(job.identity("online"), 0)
+    return run_name(job.identity(CHECKSUM, "online"), 0)
 
 
 @pytest.mark.parametrize("section", ["data", "network", "learner", "metrics"])
@@ -97,8 +99,12 @@ def test_every_setting_is_part_of_the_name(section: str) -> None:
 
 
 def test_the_arithmetic_is_part_of_the_name() -> None:
-    names = {name(job()), name(job("engine.dtype=float64")), run_name(job().identity("ensemble"), 0)}
+    names = {name(job()), name(job("engine.dtype=float64")), run_name(job().identity(CHECKSUM, "ensemble"), 0)}
     assert len(names) == 3
+
+
+def test_the_images_are_part_of_the_name() -> None:
+    assert run_name(job().identity("sha256:1234567890", "online"), 0) != name(job())
 
 
 @pytest.mark.parametrize("override", NO_IDENTITY)
@@ -108,7 +114,7 @@ def test_what_does_not_change_the_numbers_does_not_change_the_name(override: str
 
 def test_the_scale_and_the_experiment_are_no_part_of_the_name() -> None:
     config = composed()
-    config.scale, config.experiment = "other", "other"
+    config.scale, config.experiment = "smoke", "other"
     assert name(build_job(config)) == name(job())
 
 
@@ -131,12 +137,13 @@ def test_a_number_may_be_written_in_any_way(key: str, same: list[str]) -> None:
 
 
 def test_the_configuration_of_a_run_holds_no_folder_of_this_machine(tmp_path: Path) -> None:
-    recorded = job(f"results_dir={tmp_path}", f"data.root={tmp_path}").run_config(3, "online")
+    made = job(f"results_dir={tmp_path}", f"data.root={tmp_path}")
+    recorded = made.run_config(3, made.identity(CHECKSUM, "online"))
     assert str(tmp_path) not in OmegaConf.to_yaml(recorded)
     assert recorded["seed"] == 3
     assert recorded["experiment"] == "permuted_mnist"
     assert recorded["scale"] == "laptop"
-    assert recorded["engine"] == {"name": "online", "dtype": "float32"}
+    assert recorded["engine"] == {"name": "online", "device": "cpu", "dtype": "float32"}
     assert recorded["learner"]["replacement_rate"] == 1e-4
     assert recorded["data"]["tasks"] == 400
 

@@ -73,6 +73,35 @@ def test_a_run_cut_off_again_and_again_ends_in_the_same_bytes(
     assert not list((folder / "cut").glob("**/checkpoint.npz"))
 
 
+IMAGES = ("data=continual_imagenet", "scale=smoke", "seeds=3", *BUSY, *ONE_THREAD)
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+def test_a_run_on_images_cut_off_ends_in_the_same_bytes(network: str, folder: Path, power_cuts: list[int]) -> None:
+    job = (*IMAGES, f"network={network}", "learner.momentum=0.9")
+    train(*job, "results_dir=whole", base=())
+    power_cuts += [1, 4]
+    for _ in range(2):
+        with pytest.raises(PowerCut):
+            run(*job, "results_dir=cut", "checkpoint_seconds=0", base=())
+    train(*job, "results_dir=cut", "checkpoint_seconds=0", base=())
+    assert metrics(folder / "cut") == metrics(folder / "whole")
+
+
+@pytest.mark.slow
+def test_a_run_on_images_killed_ends_in_the_same_bytes(folder: Path) -> None:
+    job = (*IMAGES, "data.tasks=40")
+    for _ in range(2):
+        process = spawn(*job, "checkpoint_seconds=0", "results_dir=cut", cwd=folder)
+        wait_for_checkpoints(folder / "cut", 3)
+        process.kill()
+        process.communicate(timeout=60)
+    assert "incomplete" in {facts["status"] for facts in records(folder / "cut").values()}, "killed too late"
+    train(*job, "results_dir=cut", base=())
+    train(*job, "results_dir=whole", base=())
+    assert metrics(folder / "cut") == metrics(folder / "whole")
+
+
 @BOTH_ENGINES
 def test_a_damaged_checkpoint_is_reported_and_the_run_starts_again(
     engine: str, folder: Path, power_cuts: list[int], caplog: pytest.LogCaptureFixture
@@ -82,13 +111,13 @@ def test_a_damaged_checkpoint_is_reported_and_the_run_starts_again(
     power_cuts += [4]
     with pytest.raises(PowerCut):
         run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    checkpoint, other = sorted((folder / "cut").glob("**/checkpoint.npz"))
+    checkpoint, *others = sorted((folder / "cut").glob("**/checkpoint.npz"))
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     outcome = train(*job, "results_dir=cut")
     (message,) = caplog.messages  # which a process prints
     assert message.startswith(f"{checkpoint.relative_to(folder)} cannot be read")
     assert message.endswith("the run starts again")
-    assert f": {other.parent.name}" in outcome.out
+    assert all(f": {other.parent.name}" in outcome.out for other in others)
     assert metrics(folder / "cut") == metrics(folder / "whole")
 
 
@@ -146,7 +175,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
     assert "stopping after the tasks under way" in out
     assert not list((folder / "cut").glob("**/.*.tmp"))
     outcome = train(*job, "results_dir=cut", base=())
-    assert outcome.out.count("continued after task ") == 3
+    assert outcome.out.count("continued after task ") == 1
     train(*job, "results_dir=whole", base=())
     assert metrics(folder / "cut") == metrics(folder / "whole")
 
@@ -167,3 +196,32 @@ def test_killed_at_random_moments_a_run_ends_in_the_same_bytes(engine: str, fold
     train(*job, "results_dir=cut", base=())
     train(*job, "results_dir=whole", base=())
     assert metrics(folder / "cut") == metrics(folder / "whole")
+
+
+@BOTH_ENGINES
+def test_a_checkpoint_of_other_code_is_reported_and_the_run_starts_again(
+    engine: str, folder: Path, power_cuts: list[int]
+) -> None:
+    """Readable, but its arrays are not those that the run keeps today."""
+    job = (*BUSY, f"engine={engine}", "seeds=1", "data.tasks=5")
+    train(*job, "results_dir=whole")
+    power_cuts += [2]
+    with pytest.raises(PowerCut):
+        run(*job, "results_dir=cut", "checkpoint_seconds=0")
+    (path,) = (folder / "cut").glob("**/checkpoint.npz")
+    restored = RunFolder(path.parent).restore()
+    assert restored is not None
+    rows, state, seconds = restored
+    RunFolder(path.parent).save(rows, {f"old_{name}": array for name, array in state.items()}, seconds)
+    outcome = train(*job, "results_dir=cut")
+    assert "starts again" in outcome.out
+    assert metrics(folder / "cut") == metrics(folder / "whole")
+
+
+def test_a_finished_run_that_lost_its_metrics_is_named(folder: Path) -> None:
+    train("seeds=2", "results_dir=lost")
+    lost = sorted((folder / "lost").glob("**/metrics.csv"))[0]
+    lost.unlink()
+    outcome = run("seeds=2", "results_dir=lost")
+    assert outcome.code == 2
+    assert str(lost.relative_to(folder)) in outcome.err

@@ -15,10 +15,11 @@ MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-READERS = ("cbp_experiments.results", "cbp_experiments.summary", "cbp_experiments.figures")
+READERS = tuple(f"cbp_experiments.{name}" for name in ("results", "summary", "summarize", "figures"))
 PARTS = tuple(f"cbp_experiments.{name}" for name in ("metrics", "measurements", "networks", "streams", "learners"))
 ABOVE_PARTS = tuple(
-    f"cbp_experiments.{name}" for name in ("runner", "engines", "config", "announce", "results", "summary", "figures")
+    f"cbp_experiments.{name}"
+    for name in ("runner", "engines", "config", "announce", "results", "summary", "figures", "preparing")
 )
 
 
@@ -63,8 +64,15 @@ def test_engines_know_nothing_of_the_runner(module: str) -> None:
         assert not belongs(name, tuple(set(ABOVE_PARTS) - {"cbp_experiments.engines"})), f"{module} imports {name}"
 
 
-def test_streams_are_numpy_only() -> None:
-    for module in modules_of(("cbp_experiments.streams",)):
+def test_preparing_knows_only_what_the_cache_is() -> None:
+    forbidden = tuple({*PARTS, *ABOVE_PARTS} - {"cbp_experiments.preparing", "cbp_experiments.streams"})
+    for module in modules_of(("cbp_experiments.preparing",)):
+        for name in imports(MODULES[module]):
+            assert not belongs(name, forbidden), f"{module} imports {name}"
+
+
+def test_streams_and_their_preparation_are_numpy_only() -> None:
+    for module in modules_of(("cbp_experiments.streams", "cbp_experiments.preparing")):
         assert not any(belongs(name, ("torch", "hydra", "omegaconf")) for name in imports(MODULES[module])), module
 
 

@@ -35,7 +35,7 @@ def test_force_trains_again_to_the_same_bytes(folder: Path) -> None:
     second = files(folder)
     assert metrics(folder) == numbers
     assert first.keys() == second.keys()
-    assert all(second[name][1] > first[name][1] for name in first if name.endswith((".csv", ".json", ".yaml")))
+    assert all(second[name][1] > first[name][1] for name in first if name.endswith(("metrics.csv", ".json", ".yaml")))
     assert records(folder)[0]["status"] == "complete"
 
 
@@ -47,7 +47,7 @@ def test_more_seeds_train_only_the_new_ones(folder: Path) -> None:
     assert "120 updates" in outcome.out  # of three runs
     after = files(folder)
     assert sorted(records(folder)) == [0, 1, 2, 3, 4]
-    assert all(after[name] == before[name] for name in before if name.endswith((".csv", ".json", ".yaml")))
+    assert all(after[name] == before[name] for name in before if name.endswith(("metrics.csv", ".json", ".yaml")))
     train("seeds=[7,3]")
     assert sorted(records(folder)) == [0, 1, 2, 3, 4, 7]
 
@@ -59,7 +59,7 @@ def test_other_settings_have_another_folder(folder: Path) -> None:
         train(change)
     after = files(folder / "results")
     assert len(metrics(folder)) == 4
-    assert all(after[name] == before[name] for name in before if name.endswith((".csv", ".json", ".yaml")))
+    assert all(after[name] == before[name] for name in before if name.endswith(("metrics.csv", ".json", ".yaml")))
 
 
 def test_workers_do_not_change_a_byte(folder: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_run_alone_is_the_run_among_others(folder: Path) -> None:
 @BOTH_ENGINES
 def test_what_is_recorded_of_a_run(engine: str, folder: Path) -> None:
     train(f"engine={engine}", f"results_dir={folder / 'results'}", f"data.root={folder / 'data'}", "seeds=[3]")
-    (path,) = (folder / "results" / "permuted_mnist").iterdir()
+    (path,) = (folder / "results" / "permuted_mnist").glob("*/")
     facts = json.loads((path / "run.json").read_text())
     assert (facts["status"], facts["seed"], facts["tasks"], facts["tasks_done"]) == ("complete", 3, 2, 2)
     assert facts["engine"] == engine
@@ -90,7 +90,7 @@ def test_what_is_recorded_of_a_run(engine: str, folder: Path) -> None:
     assert "git_commit" in facts
     config = yaml.safe_load((path / "config.yaml").read_text())
     assert (config["seed"], config["experiment"], config["scale"]) == (3, "permuted_mnist", "smoke")
-    assert config["engine"] == {"name": engine, "dtype": "float32"}
+    assert config["engine"] == {"name": engine, "device": "cpu", "dtype": "float32"}
     assert config["data"]["task_length"] == 20
     assert config["network"]["width"] == 8
     assert config["learner"]["name"] == "cbp"
@@ -151,7 +151,8 @@ def test_a_damaged_run_of_another_job_does_not_matter(folder: Path) -> None:
     (earlier,) = folder.glob("**/bp_*/metrics.csv")
     earlier.write_text("task,accuracy\n1,")
     outcome = train()
-    assert outcome.err.count("\n") == 1
+    assert f"no summary of results/permuted_mnist: {earlier.relative_to(folder)} is damaged" in outcome.err
+    assert outcome.err.count("\n") == 2  # the progress bar, and this
     assert "results in results/permuted_mnist" in outcome.out
     assert len(records(folder)) == 1
 

@@ -23,7 +23,6 @@ def run(
         "status": status,
         "seed": seed,
         "learner.name": learner,
-        "data.root": f"/data{seed}",
         **config,
     }
     metrics = {

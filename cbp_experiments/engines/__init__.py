@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -44,11 +45,19 @@ def choose_engine(problem: Problem) -> Engine:
     if asked == "ensemble" or refusal:
         device = choose_device(problem.options.device)
         reason = "as asked" if asked == "ensemble" else f"auto, not online: {refusal}"
+        if device.type == "cpu" and problem.network.fills_a_core:
+            return Engine("ensemble", str(device), reason, False, workers, 1, Ensemble)
         return Engine("ensemble", str(device), reason, True, 1, workers, Ensemble)
-    examples = online.sparse_examples(problem)
+    examples = cache(partial(online.sparse_examples, problem))  # when the first run begins
     reason = "as asked" if asked == "online" else "auto: mini-batch 1 on the CPU"
     return Engine(
-        "online", "cpu", reason, False, workers, 1, lambda problem, seeds: online.OnlineRun(problem, examples, seeds[0])
+        "online",
+        "cpu",
+        reason,
+        False,
+        workers,
+        1,
+        lambda problem, seeds: online.OnlineRun(problem, examples(), seeds[0]),
     )
 
 

@@ -1,8 +1,7 @@
 """What an engine is: it advances a group of runs task by task, and hands back a row of metrics a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
-from cbp_experiments.networks import MLP
+from cbp_experiments.networks import Architecture
 from cbp_experiments.seeding import generator
 from cbp_experiments.streams import Stream
 
@@ -44,11 +43,30 @@ class Problem:
     """All that an engine needs to make runs: the parts of a job that are the same for every seed."""
 
     stream: Stream
-    network: MLP
+    network: Architecture
     learner: Learner
     measurements: Measurements
     options: EngineOptions
     generator: GeneratorOf = generator
+
+    def __post_init__(self) -> None:
+        for name in ("step_size", "weight_decay", "perturbation_std"):
+            if getattr(self.learner, name) > torch.finfo(self.dtype).max:
+                raise ConfigError(f"learner.{name}={getattr(self.learner, name)} is more than {self.dtype} can hold")
+        self.bounds()  # raises if the network cannot take these inputs
+        if self.learner.normalization == "batch":
+            self._check_minibatches()
+
+    def _check_minibatches(self) -> None:
+        """Statistics take two examples at least."""
+        size, length = self.stream.batch_size, self.stream.task_length
+        if size == 1:
+            raise ConfigError("batch normalization needs mini-batches: data.batch_size=... or learner=onlinenorm")
+        if length % size == 1:
+            raise ConfigError(
+                f"batch normalization cannot learn from one example, which data.batch_size={size} leaves over of "
+                f"data.task_length={length}; change one of them"
+            )
 
     @property
     def inputs(self) -> int:
@@ -61,13 +79,15 @@ class Problem:
     def initial_weights(self, seed: int) -> list[np.ndarray]:
         return self.network.initial_weights(seed, self.inputs, self.stream.classes)
 
+    def initial_biases(self, seed: int) -> list[np.ndarray]:
+        return self.network.initial_biases(seed, self.inputs, self.stream.classes)
+
     def bounds(self) -> list[float]:
         return self.network.bounds(self.inputs, self.stream.classes)
 
     def weight_bytes(self) -> int:
         """Memory of one run's weights."""
-        sizes = self.network.sizes(self.inputs, self.stream.classes)
-        return self.dtype.itemsize * sum(a * b for a, b in pairwise(sizes))
+        return self.dtype.itemsize * self.network.weight_count(self.inputs, self.stream.classes)
 
 
 class Group(Protocol):
@@ -85,7 +105,8 @@ class Group(Protocol):
         """Go on from a state that `state` gave."""
 
 
-def task_row(stream: Stream, task: int, correct: float, loss: float, measured: Row) -> Row:
-    """One row of metrics.csv; `correct` and `loss` are means over the examples of the task."""
+def task_row(stream: Stream, task: int, accuracies: Mapping[str, float], loss: float, measured: Row) -> Row:
+    """One row of metrics.csv; `accuracies` are shares, `loss` is the mean over the examples of the task."""
     examples = (task + 1) * stream.task_length
-    return {"task": task + 1, "examples": examples, "accuracy": 100 * correct, "loss": loss, **measured}
+    percent = {name: 100 * share for name, share in accuracies.items()}
+    return {"task": task + 1, "examples": examples, **percent, "loss": loss, **measured}

@@ -1,16 +1,17 @@
 """The ensemble engine: PyTorch, all runs of a job at once along a leading run dimension, any learner, any device."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
+from cbp_experiments.engines.shown import Shown, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import build_step
-from cbp_experiments.networks import StackedMLP
-from cbp_experiments.streams import Task
+from cbp_experiments.streams import Examples, Task
+from cbp_experiments.streams.base import PROBE_EXAMPLES
 
 REPORT_EVERY = 500  # updates between calls of progress
 
@@ -23,59 +24,79 @@ class Ensemble:
         self.seeds = list(seeds)
         self.device = choose_device(problem.options.device)
         weights = [problem.initial_weights(seed) for seed in seeds]
-        self.network = StackedMLP(problem.network, weights, self.device, problem.dtype)
+        biases = [problem.initial_biases(seed) for seed in seeds]
+        self.network = problem.network.stack(weights, biases, self.device, problem.dtype)
         self.step = build_step(problem.learner, self.network, problem.bounds())
         self.alive = torch.ones(len(seeds), dtype=torch.bool)
-        self.images = torch.from_numpy(problem.stream.images).to(self.device)
-        self.labels = torch.from_numpy(problem.stream.labels).to(self.device)
 
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
         tasks = [stream.task(seed, task) for seed in self.seeds]
-        measured = self._measure(task, tasks)
+        shown = self.show(tasks)
+        measured = self._measure(task, shown)
+        if tasks[0].new_head:
+            self.network.new_head()
         self.step.begin_task([self.problem.generator(seed, "learner", task) for seed in self.seeds])
-        order, permutation = self._stack(task.order for task in tasks), self._permutation(tasks)
+        loss, correct = self.learn(shown, shown.rows(task.order for task in tasks), progress)
+        self.alive &= torch.isfinite(loss).cpu()
+        accuracies = {"accuracy": (correct.double() / stream.task_length).tolist()}
+        for name in tasks[0].tests:
+            accuracies[name] = self._test(shown, shown.rows(task.tests[name] for task in tasks))
+        means = (loss / stream.task_length).tolist()
+        return [
+            task_row(stream, task, {name: shares[run] for name, shares in accuracies.items()}, means[run], columns)
+            if self.alive[run]
+            else None
+            for run, columns in enumerate(measured)
+        ]
+
+    def learn(self, shown: Shown, order: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
+        """Learn from the rows `order [R, examples]`: the sums `[R]` of their losses and of the right predictions."""
         loss = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
         correct = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)
-        for i, batch in enumerate(order.split(stream.batch_size, dim=1)):
-            losses, right = self.step(self._inputs(batch, permutation), self.labels[batch])
+        for i, batch in enumerate(order.split(self.problem.stream.batch_size, dim=1)):
+            losses, right = self.step(shown.inputs(batch), shown.labels[batch])
             loss += losses * batch.shape[1]
             correct += right
             if (i + 1) % REPORT_EVERY == 0:
                 progress(REPORT_EVERY * len(self.seeds))
         progress((i + 1) % REPORT_EVERY * len(self.seeds))
-        self.alive &= torch.isfinite(loss).cpu()
-        means = zip(
-            (correct.double() / stream.task_length).tolist(),
-            (loss / stream.task_length).tolist(),
-            measured,
-            strict=True,
-        )
-        return [task_row(stream, task, *mean) if ok else None for ok, mean in zip(self.alive, means, strict=True)]
+        return loss, correct
 
-    def _measure(self, task: int, tasks: list[Task]) -> list[Row]:
-        rows = self._stack(self.problem.stream.probe(seed, task) for seed in self.seeds)
-        with torch.no_grad():
-            _, hidden = self.network.forward(self._inputs(rows, self._permutation(tasks)))
-            return self.problem.measurements.take(task, hidden, self.network.weights)
-
-    def _inputs(self, rows: Tensor, permutation: Tensor | None) -> Tensor:
-        """`rows [R, B]` of the images, each run's pixels in its own order: `[R, B, features]`."""
-        images = self.images[rows]
-        if permutation is not None:
-            images = images.gather(2, permutation.unsqueeze(1).expand_as(images))
-        return images.to(self.problem.dtype) * self.problem.stream.scale
-
-    def _permutation(self, tasks: list[Task]) -> Tensor | None:
+    def show(self, tasks: list[Task]) -> Shown:
+        """The tasks' own images, or the stream's for all runs."""
+        own = [task.examples for task in tasks if task.examples is not None]
+        images, labels, begins = side_by_side(own, self.device) if own else self._images_of_the_stream
         permutations = [task.permutation for task in tasks if task.permutation is not None]
-        return self._stack(permutations) if permutations else None
+        permutation = stacked(permutations, self.device) if permutations else None
+        return Shown(images, labels, begins, permutation, self.problem.stream.scale, self.problem.dtype)
 
-    def _stack(self, arrays: Iterable[np.ndarray]) -> Tensor:
-        return torch.from_numpy(np.stack(list(arrays))).to(self.device)
+    @cached_property
+    def _images_of_the_stream(self) -> tuple[Tensor, Tensor, Tensor]:
+        stream = self.problem.stream
+        images, labels, _ = side_by_side([Examples(stream.images, stream.labels)], self.device)
+        return images, labels, torch.zeros(len(self.seeds), 1, dtype=torch.int64, device=self.device)
+
+    @torch.no_grad()
+    def _measure(self, task: int, shown: Shown) -> list[Row]:
+        rows = shown.rows(self.problem.stream.probe(seed, task) for seed in self.seeds)
+        _, hidden = self.network.forward(shown.inputs(rows))
+        return self.problem.measurements.take(task, hidden, self.network.weights)
+
+    @torch.no_grad()
+    def _test(self, shown: Shown, rows: Tensor) -> list[float]:
+        """The share of `rows [R, B]` that the bare network of each run gets right."""
+        right = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
+        for part in rows.split(PROBE_EXAMPLES, dim=1):
+            logits, _ = self.network.forward(shown.inputs(part))
+            right += (logits.argmax(dim=2) == shown.labels[part]).sum(dim=1)
+        return (right / rows.shape[1]).tolist()
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that lasts from one update to the next, `[R, ...]`."""
         tensors = {f"parameter_{i}": parameter for i, parameter in enumerate(self.network.parameters)}
+        if self.network.normalization:
+            tensors |= {f"normalization_{name}": tensor for name, tensor in self.network.normalization.state.items()}
         tensors |= {f"optimizer_{name}": tensor for name, tensor in self.step.optimizer.state.items()}
         for i, mechanism in enumerate(self.step.mechanisms):
             tensors |= {f"mechanism_{i}_{name}": tensor for name, tensor in mechanism.state.items()}

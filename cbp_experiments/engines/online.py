@@ -7,9 +7,10 @@ import torch
 
 from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
 from cbp_experiments.engines.compiled import kernel, structures
-from cbp_experiments.engines.compiled.adam import SMALLEST
+from cbp_experiments.engines.compiled.adam import SMALLEST, updates_to_fade
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
+from cbp_experiments.networks import MLP
 
 CHUNK = 10 * RESUM_EVERY  # updates between calls of progress
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
@@ -20,16 +21,23 @@ UTILITIES = {"adaptable_contribution": 0, "contribution": 1, "adaptation": 2, "w
 def refusal(problem: Problem) -> str | None:
     """Why the online engine cannot train this problem, or None if it can."""
     learner = problem.learner
+    if not isinstance(problem.network, MLP):
+        return "it knows fully connected networks only"
+    if learner.normalization == "batch":
+        return "batch normalization takes the statistics of a mini-batch, and it learns from one example at a time"
     if problem.stream.batch_size != 1:
         return f"it learns from one example at a time, and data.batch_size is {problem.stream.batch_size}"
     if problem.options.device not in ("auto", "cpu"):
         return f"it runs on the CPU, and engine.device is {problem.options.device}"
     if learner.momentum:
         return "momentum moves every weight at every update, so that no row could be skipped"
-    if learner.perturbation_std and learner.replacement_rate:
-        return "the utilities of unit replacement need every weight, and it perturbs only those it reads"
+    keeps_gains = learner.replacement_rate and learner.normalization == "online" and not learner.reset_normalization
+    if keeps_gains and learner.optimizer == "adam":
+        return "a unit's gain shares its count of Adam's updates, and learner.reset_normalization=false parts the two"
     if learner.mechanisms:
         return "it cannot compile mechanisms of your own (learner.mechanisms)"
+    if problem.stream.task(0, 0).examples is not None:
+        return "the tasks have images of their own, and it makes the stream's sparse once for all of them"
     return None
 
 
@@ -37,15 +45,17 @@ class OnlineRun:
     """Group of one seed (engines.base.Group)."""
 
     def __init__(self, problem: Problem, examples: structures.Examples, seed: int):
-        self.problem = problem
+        assert isinstance(problem.network, MLP)
+        self.problem, self.architecture = problem, problem.network
         self.examples = examples
         self.seeds = [seed]
         self.dtype = np.dtype(problem.options.dtype)
-        sizes = problem.network.sizes(problem.inputs, problem.stream.classes)
-        self.network = _network(sizes, ACTIVATIONS[problem.network.activation], self.dtype)
+        sizes = self.architecture.sizes(problem.inputs, problem.stream.classes)
+        self.network = _network(sizes, ACTIVATIONS[self.architecture.activation], self.dtype)
         for view, weight in zip(self.weights, problem.initial_weights(seed), strict=True):
             view[:] = weight
         self.update = _update(problem.learner, self.dtype)
+        self.normalization = _normalization(problem.learner, self.network)
         self.noise = _noise(problem.learner, self.network)
         self.adam = _adam(problem.learner, self.network)
         self.replacement = _replacement(problem.learner, self.network, problem.bounds())
@@ -73,7 +83,7 @@ class OnlineRun:
         losses, hits, _ = self.learn(drawn.order, position, rng, progress)
         if len(losses) < stream.task_length:
             return [None]
-        return [task_row(stream, task, float(hits.mean()), float(losses.mean()), measured)]
+        return [task_row(stream, task, {"accuracy": float(hits.mean())}, float(losses.mean()), measured)]
 
     def learn(
         self,
@@ -92,8 +102,8 @@ class OnlineRun:
         for begin in range(0, len(order), CHUNK):
             end = min(begin + CHUNK, len(order))
             done = kernel.learn(
-                self.network, self.examples, self.update, self.noise, self.adam, self.replacement, self.scratch,
-                order, position, rng, begin, end, losses, hits, events,
+                self.network, self.examples, self.update, self.normalization, self.noise, self.adam, self.replacement,
+                self.scratch, order, position, rng, begin, end, losses, hits, events,
             )  # fmt: skip
             progress(done - begin)
             if done < end:
@@ -102,17 +112,25 @@ class OnlineRun:
 
     def measure(self, task: int, position: np.ndarray) -> Row:
         rows = self.problem.stream.probe(self.seeds[0], task)
-        network = self.problem.network
-        hidden = torch.empty(network.depth, len(rows), network.width, dtype=self.problem.dtype)
+        depth, width = self.architecture.depth, self.architecture.width
+        hidden = torch.empty(depth, len(rows), width, dtype=self.problem.dtype)
         unused = np.random.default_rng(0)  # the forward pass without dropout draws nothing
-        kernel.features(self.network, self.examples, self.noise, self.scratch, rows, position, unused, hidden.numpy())
+        kernel.features(
+            self.network, self.examples, self.normalization, self.noise, self.adam, self.scratch,
+            rows, position, unused, hidden.numpy(),
+        )  # fmt: skip
         weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
         return self.problem.measurements.take(task, list(hidden.unsqueeze(1)), weights)[0]
 
     def _arrays(self) -> State:
         arrays = {"weights": self.network.weights, "biases": self.network.biases}
+        names: tuple[str, ...]
+        if self.normalization.on:
+            names = ("gain", "mean", "variance", "error_y", "error_1")
+            names += ("first", "second") if self.adam.on else ()
+            arrays |= {f"normalization_{name}": getattr(self.normalization, name) for name in names}
         if self.problem.learner.replacement_rate:
-            names: tuple[str, ...] = ("utility", "mean_activation", "correction", "age", "to_replace")
+            names = ("utility", "mean_activation", "correction", "age", "to_replace")
             arrays |= {name: getattr(self.replacement, name) for name in names}
         if self.adam.on:
             names = ("first", "second", "first_bias", "second_bias", "correction1", "correction2")
@@ -159,6 +177,33 @@ def _update(learner: Learner, dtype: np.dtype) -> structures.Update:
     return structures.Update(dtype.type(learner.step_size), shrink, learner.dropout)
 
 
+def _normalization(learner: Learner, network: structures.Network) -> structures.Normalization:
+    on, dtype, a = learner.normalization == "online", network.weights.dtype, learner.normalization_decay
+    layers, widest = len(network.starts) - 1 if on else 0, max(network.strides) if on else 0
+    moments = layers if learner.optimizer == "adam" else 0
+
+    def full(value: float, rows: int = layers) -> np.ndarray:
+        return np.full((rows, widest), value, dtype)
+
+    return structures.Normalization(
+        on=on,
+        reset=learner.reset_normalization,
+        decay=np.array([a, 1 - a, a * (1 - a)], dtype),
+        constants=np.array([1 - learner.normalization_backward_decay, learner.normalization_epsilon], dtype),
+        gain=full(1),
+        mean=full(0),
+        variance=full(1),
+        error_y=full(0),
+        error_1=full(0),
+        first=full(0, moments),
+        second=full(0, moments),
+        y=full(0),
+        inverse=full(0),
+        shift_step=np.zeros(widest, dtype),
+        gain_step=np.zeros(widest, dtype),
+    )
+
+
 def _noise(learner: Learner, network: structures.Network) -> structures.Noise:
     widest, outputs = max(network.strides), max(network.strides[1:])
     return structures.Noise(
@@ -174,24 +219,32 @@ def _noise(learner: Learner, network: structures.Network) -> structures.Noise:
 def _adam(learner: Learner, network: structures.Network) -> structures.Adam:
     on, dtype = learner.optimizer == "adam", network.weights.dtype
     widest, layers = max(network.strides), len(network.starts)
+    fade = updates_to_fade(learner.beta1, learner.beta2, dtype, most=CHUNK)
 
     def zeros(*shape: int) -> np.ndarray:
         return np.zeros(shape if on else [0] * len(shape), dtype)
 
+    corrections = (layers + 1, widest) if learner.replacement_rate else (1, 1)
     return structures.Adam(
         on=on,
+        eager=on and bool(learner.replacement_rate or learner.weight_decay),
+        fade=CHUNK if learner.weight_decay else fade,  # whose gradient is never 0
         betas=np.array([learner.beta1, 1 - learner.beta1, learner.beta2, 1 - learner.beta2], dtype),
         constants=np.array([learner.epsilon, learner.weight_decay, SMALLEST], dtype),
         first=zeros(len(network.weights)),
         second=zeros(len(network.weights)),
         first_bias=zeros(layers, widest),
         second_bias=zeros(layers, widest),
-        correction1=zeros(layers + 1, widest),
-        correction2=zeros(layers + 1, widest),
-        inverse1=zeros(widest),
-        inverse2=zeros(widest),
-        x=zeros(widest),
-        back=zeros(widest),
+        correction1=zeros(*corrections),
+        correction2=zeros(*corrections),
+        inverse1=zeros(layers + 1, widest),
+        inverse2=zeros(layers + 1, widest),
+        updates=np.zeros(1, np.int64),
+        last=np.zeros((layers, widest), np.int64),
+        rates=zeros(CHUNK),
+        bends=zeros(CHUNK),
+        root=zeros(widest),
+        moved=zeros(widest),
     )
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cbp_experiments.learners.step import Step
 
 UTILITIES = ("adaptable_contribution", "contribution", "adaptation", "weight", "random")
+NORMALIZATIONS = ("none", "batch", "online")
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,16 @@ class Learner:
     weight_decay: float = 0.0
     perturbation_std: float = 0.0
     dropout: float = 0.0
+    normalization: str = "none"
+    normalization_decay: float = 0.999
+    normalization_backward_decay: float = 0.99
+    normalization_epsilon: float = 1e-5
     replacement_rate: float = 0.0
     maturity_threshold: int = 100
     decay_rate: float = 0.99
     utility: str = "adaptable_contribution"
     reset_momentum: bool = False
+    reset_normalization: bool = True
     mechanisms: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -46,6 +52,10 @@ class Learner:
             raise ConfigError(f"learner.optimizer must be sgd or adam, got {self.optimizer!r}")
         if self.utility not in UTILITIES:
             raise ConfigError(f"learner.utility must be one of {', '.join(UTILITIES)}, got {self.utility!r}")
+        if self.normalization not in NORMALIZATIONS:
+            raise ConfigError(
+                f"learner.normalization must be one of {', '.join(NORMALIZATIONS)}, got {self.normalization!r}"
+            )
         if not 0 < self.step_size < float("inf"):
             raise ConfigError(f"learner.step_size must be a positive number, got {self.step_size}")
         if not 0 <= self.replacement_rate <= 1:
@@ -61,11 +71,13 @@ class Learner:
                 "learner.step_size x learner.weight_decay must be below 1 (an update shrinks the weights by it), "
                 f"got {self.step_size} x {self.weight_decay}"
             )
-        for name in ("momentum", "dropout", "beta1", "beta2", "decay_rate"):
+        decays = ("normalization_decay", "normalization_backward_decay")
+        for name in ("momentum", "dropout", "beta1", "beta2", "decay_rate", *decays):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"learner.{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        if not 0 < self.epsilon < float("inf"):
-            raise ConfigError(f"learner.epsilon must be a positive number, got {self.epsilon}")
+        for name in ("epsilon", "normalization_epsilon"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ConfigError(f"learner.{name} must be a positive number, got {getattr(self, name)}")
         if self.maturity_threshold < 0:
             raise ConfigError(f"learner.maturity_threshold must be 0 or more updates, got {self.maturity_threshold}")
         if self.optimizer == "adam" and self.momentum:

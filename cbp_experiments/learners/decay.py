@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class WeightDecay(Mechanism):
-    """Adds `weight_decay` x parameter to the gradient of every weight and bias."""
+    """Adds `weight_decay` x parameter to the gradient of every weight, bias and gain."""
 
     def __init__(self, weight_decay: float):
         super().__init__()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Perturbation(Mechanism):
-    """After every update, adds N(0, std^2) to every weight and bias, those of the output layer included.
+    """After every update, adds N(0, std^2) to every weight, bias and gain, those of the output layer included.
 
     The noise is not multiplied by the step size. With weight decay this is Shrink and Perturb.
     """
@@ -34,6 +34,8 @@ class Perturbation(Mechanism):
         for weight, bias in zip(step.network.weights, step.network.biases, strict=True):
             self.perturb(bias)
             self.perturb(weight)
+        for gain in step.network.gains:
+            self.perturb(gain)
 
     def perturb(self, parameter: Tensor) -> None:
         """Add noise to `parameter [R, ...]`, each run's from its own source."""

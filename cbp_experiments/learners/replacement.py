@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cbp_experiments.learners.base import Learner, Mechanism
+from cbp_experiments.networks import along_units
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.step import Step
@@ -32,9 +33,9 @@ class UnitReplacement(Mechanism):
 
     def prepare(self, step: Step) -> None:
         runs = step.network.weights[0].shape[0]
-        for layer, weight in enumerate(step.network.weights[:-1]):
+        for layer, bias in enumerate(step.network.biases[:-1]):
             for name in ("utility", "mean_activation", "age"):
-                self.state[f"{name}_{layer}"] = weight.new_zeros(runs, weight.shape[2]).detach()
+                self.state[f"{name}_{layer}"] = torch.zeros_like(bias).detach()
         self.state["to_replace"] = torch.zeros(
             runs, len(step.network.weights) - 1, dtype=torch.float64, device=step.network.weights[0].device
         )
@@ -50,8 +51,9 @@ class UnitReplacement(Mechanism):
 
     def _track(self, step: Step, layer: int, h: Tensor) -> None:
         decay = self.learner.decay_rate
+        h = h.unsqueeze(3) if h.ndim == 3 else h.flatten(3)
         age = self.state[f"age_{layer}"].add_(1)
-        mean_activation = self.state[f"mean_activation_{layer}"].lerp_(h.mean(dim=1), 1 - decay)
+        mean_activation = self.state[f"mean_activation_{layer}"].lerp_(h.mean(dim=1).mean(dim=2), 1 - decay)
         contribution = self._instantaneous_utility(step, layer, h, mean_activation / (1 - decay**age))
         self.state[f"utility_{layer}"].lerp_(contribution, 1 - decay)
 
@@ -60,7 +62,10 @@ class UnitReplacement(Mechanism):
         age, utility = self.state[f"age_{layer}"], self.state[f"utility_{layer}"]
         mature = age > self.learner.maturity_threshold
         due = self.state["to_replace"][:, layer]
-        due += self.learner.replacement_rate * mature.sum(dim=1, dtype=torch.float64)
+        eligible = mature.sum(dim=1, dtype=torch.float64)
+        if not step.network.mature_units_only:
+            eligible = torch.where(eligible > 0, mature.shape[1], eligible)
+        due += self.learner.replacement_rate * eligible
         if not (due >= 1).any():
             return
         counts = due.floor()
@@ -75,29 +80,36 @@ class UnitReplacement(Mechanism):
                 yield run, unit
 
     def _instantaneous_utility(self, step: Step, layer: int, h: Tensor, mean_activation: Tensor) -> Tensor:
-        """y of the paper's utilities, `[R, n]`, by the weights after the update; 0 where no incoming weight is left."""
-        incoming = step.network.weights[layer].abs().mean(dim=1)
-        outgoing = step.network.weights[layer + 1].abs().mean(dim=2)
+        """y of the paper's utilities, `[R, n]`, by the weights after the update; 0 where no incoming weight is left.
+
+        `h [R, B, n, P]`: a unit's activations at P positions (P = 1 where a layer has none).
+        """
+        incoming = step.network.incoming_magnitude(layer)
+        outgoing = step.network.outgoing_magnitude(layer)
         match self.learner.utility:
             case "adaptable_contribution":
-                y = (h - mean_activation.unsqueeze(1)).abs().mean(dim=1) * outgoing / incoming
-                return y.where(incoming > 0, 0.0)
+                activity = (h - along_units(mean_activation, h)).abs().mean(dim=1)
+                return ((activity * outgoing).mean(dim=2) / incoming).where(incoming > 0, 0.0)
             case "contribution":
-                return h.abs().mean(dim=1) * outgoing
+                return (h.abs().mean(dim=1) * outgoing).mean(dim=2)
             case "adaptation":
                 return (1 / incoming).where(incoming > 0, 0.0)
             case _:  # weight; the random utility is drawn when a unit is due
-                return outgoing
+                return outgoing.mean(dim=2)
 
     def _replace(self, step: Step, run: int, layer: int, unit: int) -> None:
-        weights, biases = step.network.weights, step.network.biases
-        bound = self.bounds[layer]
-        fresh: np.ndarray = step.generators[run].uniform(-bound, bound, weights[layer].shape[1])
-        weights[layer][run, :, unit] = torch.from_numpy(fresh).to(weights[layer])
-        biases[layer][run, unit] = 0.0
-        weights[layer + 1][run, unit] = 0.0
-        step.optimizer.reset(2 * layer, (run, slice(None), unit))
+        network, bound = step.network, self.bounds[layer]
+        incoming, outgoing = (run, *network.incoming(layer, unit)), (run, *network.outgoing(layer, unit))
+        weights = network.weights[layer][incoming]
+        fresh: np.ndarray = step.generators[run].uniform(-bound, bound, weights.shape)
+        weights.copy_(torch.from_numpy(fresh))
+        network.biases[layer][run, unit] = 0.0
+        network.weights[layer + 1][outgoing] = 0.0
+        step.optimizer.reset(2 * layer, incoming)
         step.optimizer.reset(2 * layer + 1, (run, unit))
-        step.optimizer.reset(2 * layer + 2, (run, unit))
+        step.optimizer.reset(2 * layer + 2, outgoing)
+        if network.normalization and self.learner.reset_normalization:
+            network.normalization.reset(run, layer, unit)
+            step.optimizer.reset(2 * len(network.weights) + layer, (run, unit))
         for name in ("utility", "mean_activation", "age"):
             self.state[f"{name}_{layer}"][run, unit] = 0.0

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from cbp_experiments.learners.base import Mechanism
 from cbp_experiments.learners.optimizers import Optimizer
-from cbp_experiments.networks import StackedMLP
+from cbp_experiments.networks import StackedNetwork
 
 
 class Step:
@@ -18,7 +18,7 @@ class Step:
     `generators[r]` is run r's source of randomness during the current task.
     """
 
-    def __init__(self, network: StackedMLP, optimizer: Optimizer, mechanisms: Sequence[Mechanism]):
+    def __init__(self, network: StackedNetwork, optimizer: Optimizer, mechanisms: Sequence[Mechanism]):
         self.network = network
         self.optimizer = optimizer
         self.mechanisms = mechanisms

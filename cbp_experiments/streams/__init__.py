@@ -1,5 +1,5 @@
 """What a learner sees: one file per stream."""
 
-from cbp_experiments.streams.base import Stream, Task
+from cbp_experiments.streams.base import Examples, Stream, Task
 
-__all__ = ["Stream", "Task"]
+__all__ = ["Examples", "Stream", "Task"]

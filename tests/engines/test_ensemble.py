@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cbp_experiments.engines import choose_engine
+from cbp_experiments.engines import Problem, choose_engine
 from cbp_experiments.engines.ensemble import REPORT_EVERY, Ensemble, choose_device
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
@@ -21,7 +21,15 @@ SEEDS = [4, 0, 7]
 ADAM_CBP = replace(CBP, name="cbp_adam", optimizer="adam", step_size=0.003)
 LEARNERS = [BP, replace(BP, name="bp_momentum", momentum=0.9), CBP, replace(CBP, name="cbp_momentum", momentum=0.9)]
 LEARNERS += [replace(BP, name="adam", optimizer="adam", step_size=0.003), ADAM_CBP]
+BATCHNORM = replace(CBP, name="batchnorm_cbp", normalization="batch", normalization_decay=0.9, momentum=0.9)
+ONLINENORM = replace(CBP, name="onlinenorm_cbp", normalization="online")
+LEARNERS += [BATCHNORM, ONLINENORM]
 each_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.name)
+
+
+def problem_of(learner: Learner, **keys: Any) -> Problem:
+    """With mini-batches for batch normalization: of ten, because few examples make it change abruptly."""
+    return tiny_problem(learner, batch_size=10 if learner.normalization == "batch" else 1, **keys)
 
 
 def ignore(updates: int) -> None:
@@ -29,19 +37,20 @@ def ignore(updates: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("learner", [BP, CBP, ADAM_CBP], ids=lambda learner: learner.name)
+@pytest.mark.parametrize("learner", [BP, CBP, ADAM_CBP, BATCHNORM, ONLINENORM], ids=lambda learner: learner.name)
 def test_a_run_alone_equals_the_same_run_among_others(learner: Learner, dtype: str) -> None:
     """Over 300 updates, to the rounding that matrix products of another number of runs may do differently.
 
     Each of the two is off by rounding.tolerance at most, in float64 less than 1e-12, in float32 less than 1e-4.
     """
-    problem = tiny_problem(learner, tasks=3, task_length=100, dtype=dtype)
+    problem = problem_of(learner, tasks=3, task_length=100, dtype=dtype)
+    updates = 300 // problem.stream.batch_size
     among, alone = RecordedEnsemble(problem, SEEDS), RecordedEnsemble(problem, [SEEDS[1]])
     among_rows, alone_rows = learn_all(among), learn_all(alone)
-    assert len(alone.losses()) == 300
-    in_float64 = tiny_problem(learner, tasks=3, task_length=100)
+    assert len(alone.losses()) == updates
+    in_float64 = problem_of(learner, tasks=3, task_length=100)
     moved = sensitivity(lambda: RecordedEnsemble(in_float64, [SEEDS[1]]), losses_of)
-    allowed = 2 * tolerance(moved, updates=300, terms=problem.inputs, dtype=dtype)
+    allowed = 2 * tolerance(moved, updates=updates, terms=problem.inputs, dtype=dtype)
     assert 0 < allowed < {"float64": 1e-12, "float32": 1e-4}[dtype]
     np.testing.assert_allclose(among.losses(run=1), alone.losses(), rtol=0, atol=allowed)
     np.testing.assert_array_equal(among.events(run=1), alone.events())
@@ -56,7 +65,7 @@ def test_a_run_alone_equals_the_same_run_among_others(learner: Learner, dtype: s
 
 @each_learner
 def test_a_group_continues_from_its_state_bit_by_bit(learner: Learner) -> None:
-    problem = tiny_problem(learner, tasks=3, dtype="float32")
+    problem = problem_of(learner, tasks=3, dtype="float32")
     uninterrupted = RecordedEnsemble(problem, SEEDS)
     uninterrupted.run_task(0, ignore)
     uninterrupted.run_task(1, ignore)
@@ -68,7 +77,7 @@ def test_a_group_continues_from_its_state_bit_by_bit(learner: Learner) -> None:
         group.load(run, state)
     assert group.run_task(2, ignore) == expected
     for run in range(len(SEEDS)):
-        np.testing.assert_array_equal(group.losses(run), uninterrupted.losses(run)[80:])
+        np.testing.assert_array_equal(group.losses(run), uninterrupted.losses(run)[80 // problem.stream.batch_size :])
         assert_same_state(group.state(run), uninterrupted.state(run))
 
 
@@ -111,6 +120,28 @@ def test_the_others_go_on_when_a_run_diverges(learner: Learner, scale: float) ->
     for rows, expected_rows in zip(learn_rows(group), expected, strict=True):
         assert [rows[0], rows[2]] == [expected_rows[0], expected_rows[2]]
         assert rows[1] is None
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "task_length", "message"),
+    [
+        (1, 40, "batch normalization needs mini-batches: data.batch_size=... or learner=onlinenorm"),
+        (8, 41, "cannot learn from one example, which data.batch_size=8 leaves over of data.task_length=41"),
+    ],
+)
+def test_batch_normalization_refuses_single_examples(batch_size: int, task_length: int, message: str) -> None:
+    learner = replace(BP, normalization="batch")
+    with pytest.raises(ConfigError) as error:
+        tiny_problem(learner, batch_size=batch_size, task_length=task_length)
+    assert message in str(error.value)
+    tiny_problem(learner, batch_size=8, task_length=42)
+
+
+def test_online_normalization_takes_minibatches_too() -> None:
+    group = RecordedEnsemble(tiny_problem(replace(CBP, normalization="online"), batch_size=8, task_length=41), SEEDS)
+    learn_all(group)
+    assert np.isfinite(group.losses()).all()
+    assert len(group.losses()) == 3 * 6
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 40])

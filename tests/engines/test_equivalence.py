@@ -6,6 +6,7 @@ problems below a nudge of all weights grows less than 100-fold (test_small_chang
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,33 +41,51 @@ cbp = st.builds(
 )
 
 
-def with_more(learner: Learner, weight_decay: float, dropout: float, adam: bool) -> Learner:
+def with_more(learner: Learner, adam: bool, **keys: Any) -> Learner:
     step_size = learner.step_size / 10 if adam else learner.step_size
-    optimizer = "adam" if adam else "sgd"
-    return replace(learner, step_size=step_size, weight_decay=weight_decay, dropout=dropout, optimizer=optimizer)
+    return replace(learner, step_size=step_size, optimizer="adam" if adam else "sgd", **keys)
 
 
-compositions = st.builds(
+additions: dict[str, Any] = {
+    "weight_decay": st.sampled_from([0.0, 1e-3, 0.1]),
+    "dropout": st.sampled_from([0.0, 0.3]),
+    "adam": st.booleans(),
+}
+sizes: dict[str, Any] = {
+    "network": networks,
+    "inputs": st.integers(2, 40),
+    "classes": st.integers(2, 12),
+    "task_length": st.integers(1, TASK_LENGTH),
+}
+problems = st.builds(tiny_problem, st.builds(with_more, bp | cbp, **additions), **sizes)
+normalized = st.builds(
     with_more,
     bp | cbp,
-    weight_decay=st.sampled_from([0.0, 1e-3, 0.1]),
-    dropout=st.sampled_from([0.0, 0.3]),
-    adam=st.booleans(),
+    normalization=st.just("online"),
+    normalization_decay=st.sampled_from([0.99, 0.999]),
+    normalization_backward_decay=st.sampled_from([0.9, 0.99]),  # the control is unstable where (1 - alpha_b) y^2 > 2
+    normalization_epsilon=st.sampled_from([1e-5, 0.1]),
+    **additions,
 )
-problems = st.builds(
-    tiny_problem,
-    compositions,
-    network=networks,
-    inputs=st.integers(2, 40),
-    classes=st.integers(2, 12),
-    task_length=st.integers(1, TASK_LENGTH),
-)
+normalized_problems = st.builds(tiny_problem, normalized, **sizes)
 
 
 @settings(max_examples=160, derandomize=True, deadline=None, database=None)
 @given(problem=problems, seed=st.integers(0, 2**32 - 1))
 def test_engines_agree(problem: Problem, seed: int) -> None:
     assert_engines_agree(problem, seed)
+
+
+@settings(max_examples=80, derandomize=True, deadline=None, database=None)
+@given(problem=normalized_problems, seed=st.integers(0, 2**32 - 1))
+def test_engines_agree_on_online_normalization(problem: Problem, seed: int) -> None:
+    assert_engines_agree(problem, seed)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_engines_agree_on_the_normalization_of_replaced_units(reset: bool) -> None:
+    learner = replace(CBP, normalization="online", reset_normalization=reset)
+    assert len(assert_engines_agree(tiny_problem(learner, task_length=TASK_LENGTH), seed=1)) > 50
 
 
 @pytest.mark.parametrize("utility", UTILITIES)
@@ -122,6 +141,12 @@ def assert_engines_agree(problem: Problem, seed: int) -> np.ndarray:
 @given(problem=problems, seed=st.integers(0, 2**32 - 1))
 def test_small_changes_stay_small(problem: Problem, seed: int) -> None:
     assert sensitivity(lambda: RecordedRun(problem, seed), losses_of) < 100 * NUDGE
+
+
+@settings(max_examples=30, derandomize=True, deadline=None, database=None)
+@given(problem=normalized_problems, seed=st.integers(0, 2**32 - 1))
+def test_small_changes_stay_small_under_normalization(problem: Problem, seed: int) -> None:
+    assert sensitivity(lambda: RecordedRun(problem, seed), losses_of) < 1000 * NUDGE
 
 
 def test_learners_of_one_seed_start_from_the_same_weights_on_both_engines() -> None:

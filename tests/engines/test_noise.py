@@ -83,6 +83,35 @@ def test_weights_that_are_read_gather_as_much(optimizer: str) -> None:
         assert noise.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / noise.size))
 
 
+@pytest.mark.parametrize("normalization", ["none", "online"])
+def test_noise_and_unit_replacement_together(normalization: str) -> None:
+    """Weights of units that were not replaced gather the noise of 200 updates; the utilities see all of it.
+
+    With utility=weight and decay 0 a unit's utility is its mean outgoing weight after the last update. (In the first
+    layer units of the next one may have been replaced since.)
+    """
+    learner = replace(
+        SNP, step_size=1e-12, weight_decay=0.0, replacement_rate=0.002, maturity_threshold=50, decay_rate=0.0,
+        utility="weight", normalization=normalization,
+    )  # fmt: skip
+    run = RecordedRun(tiny_problem(learner, network=MLP(40, 2), task_length=200), 0)
+    before = [weight.copy() for weight in run.weights]
+    run.learn(np.resize(np.arange(50), 200), np.arange(20), np.random.default_rng(1), lambda updates: None)
+    assert run.replacement.replaced[0] > 20
+    old = [np.ones(20, bool), *(age[:40] == 200 for age in run.replacement.age), np.ones(4, bool)]
+    assert all(old_units.sum() > 5 for old_units in old[1:3])
+    kept = [np.ix_(old[layer], old[layer + 1]) for layer in range(3)]
+    noise = np.concatenate([(w - b)[k].ravel() for w, b, k in zip(run.weights, before, kept, strict=True)])
+    variance = 200 * learner.perturbation_std**2
+    assert noise.mean() == pytest.approx(0, abs=4 * np.sqrt(variance / noise.size))
+    assert noise.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / noise.size))
+    for layer in (1, 2):
+        outgoing = np.abs(run.weights[layer]).sum(axis=1)
+        np.testing.assert_allclose(run.replacement.outgoing[layer, :40], outgoing, rtol=1e-12)
+    np.testing.assert_allclose(run.replacement.utility[1, :40][old[2]], outgoing[old[2]] / 4, rtol=1e-12)
+    assert (run.normalization.gain != 1).sum() == (2 * 40 if normalization == "online" else 0)
+
+
 def test_the_padding_stays_zero() -> None:
     problem = tiny_problem(SNP, network=MLP(5, 2))
     run = online.OnlineRun(problem, online.sparse_examples(problem), 0)

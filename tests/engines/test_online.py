@@ -13,12 +13,18 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 from cbp_experiments.networks import MLP
 from cbp_experiments.results import RunFolder, metrics_csv
-from cbp_experiments.runner import Run, train
+from cbp_experiments.runner import train
+from cbp_experiments.runs import Run
 from tests.problems import BP, CBP, tiny_problem
 from tests.recording import RecordedRun, learn_all
 
 SEEDS = [4, 0, 7]
-LEARNERS = [BP, CBP, replace(CBP, name="cbp_random", utility="random")]
+ADAM = replace(BP, name="adam", optimizer="adam", step_size=0.003)
+ADAM_CBP = replace(CBP, name="adam_cbp", optimizer="adam", step_size=0.003)
+ONLINENORM = replace(BP, name="onlinenorm", normalization="online")
+LEARNERS = [BP, CBP, replace(CBP, name="cbp_random", utility="random"), ADAM, ADAM_CBP, ONLINENORM]
+LEARNERS += [replace(CBP, name="snp_cbp", perturbation_std=1e-3, weight_decay=1e-3)]
+LEARNERS += [replace(ADAM_CBP, name="onlinenorm_cbp_adam", normalization="online")]
 each_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.name)
 
 
@@ -28,9 +34,8 @@ def ignore(updates: int) -> None:
 
 def train_into(folder: Path, problem: Problem, seeds: list[int]) -> list[Run]:
     """As the command line does: through the runner, into run folders."""
-    runs = [Run(seed, RunFolder(folder / f"seed{seed}"), problem.stream.tasks) for seed in seeds]
-    for run in runs:
-        run.folder.begin({"seed": run.seed}, {"tasks": problem.stream.tasks})
+    facts = {"tasks": problem.stream.tasks}
+    runs = [Run(RunFolder(folder / f"seed{seed}"), {"seed": seed}, facts, anew=False) for seed in seeds]
     train(problem, choose_engine(problem), runs, checkpoint_seconds=3600)
     return runs
 
@@ -74,7 +79,8 @@ def test_a_run_continues_from_its_state_bit_by_bit(learner: Learner) -> None:
 @each_learner
 def test_a_huge_step_size_diverges(learner: Learner, dtype: str) -> None:
     """The first task says so; the metrics before the next one do not stumble over the ruins."""
-    run = RecordedRun(tiny_problem(replace(learner, step_size=1e300 if dtype == "float64" else 1e30), dtype=dtype), 0)
+    learner = replace(learner, step_size=1e300 if dtype == "float64" else 1e30, weight_decay=0.0)
+    run = RecordedRun(tiny_problem(learner, dtype=dtype), 0)
     assert learn_all(run) == [[None]] * 3
     assert np.isfinite(run.losses()).sum() < 40
 
@@ -127,8 +133,8 @@ def test_running_sums_of_the_weights_stay_close_to_the_sums() -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"momentum": 0.9}, "momentum moves every weight at every update"),
     (
-        {"perturbation_std": 1e-3, "replacement_rate": 1e-3},
-        "the utilities of unit replacement need every weight, and it perturbs only those it reads",
+        {"optimizer": "adam", "replacement_rate": 1e-3, "normalization": "online", "reset_normalization": False},
+        "a unit's gain shares its count of Adam's updates, and learner.reset_normalization=false parts the two",
     ),
     ({"mechanisms": {"mine": {"_target_": "my.Mechanism"}}}, "it cannot compile mechanisms of your own"),
 ]
@@ -141,6 +147,10 @@ def test_it_says_which_learners_it_cannot_train(keys: dict[str, Any], reason: st
 
 def test_it_refuses_minibatches_and_other_devices() -> None:
     refuse(tiny_problem(BP, batch_size=8), "it learns from one example at a time, and data.batch_size is 8")
+    refuse(
+        tiny_problem(replace(BP, normalization="batch"), batch_size=8),
+        "batch normalization takes the statistics of a mini-batch, and it learns from one example at a time",
+    )
     refuse(
         replace(tiny_problem(BP), options=EngineOptions(device="cuda")),
         "it runs on the CPU, and engine.device is cuda",
@@ -162,6 +172,35 @@ def test_it_is_chosen_where_it_can(name: str) -> None:
     engine = choose_engine(replace(problem, options=replace(problem.options, name=name)))
     assert (engine.name, engine.together, engine.workers) == ("online", False, 2)
     assert engine.new_group(problem, [3]).seeds == [3]
+
+
+def test_metrics_leave_the_statistics_of_normalization_as_they_are() -> None:
+    """And use them: what is measured changes when a statistic does."""
+    run = RecordedRun(tiny_problem(ONLINENORM), 0)
+    run.run_task(0, ignore)
+    state, position = run.state(0), np.arange(20)
+    row = run.measure(1, position)
+    for name, array in state.items():
+        np.testing.assert_array_equal(run.state(0)[name], array)
+    run.normalization.mean[:] = 10
+    run.normalization.gain[:] = 1
+    assert run.measure(1, position)["dead_units"] == 100
+    assert row["dead_units"] < 100
+
+
+def test_what_decays_to_nothing_ends_at_0() -> None:
+    """Denormal numbers are slow: the statistics of a unit that nothing reaches do not linger there."""
+    problem = tiny_problem(replace(ONLINENORM, normalization_decay=0.5), task_length=400, dtype="float32")
+    run = RecordedRun(problem, 0)
+    for weight in run.weights[:-1]:
+        weight[:, 0] = 0
+    run.run_task(0, ignore)
+    run.weights[0][:, 0] = 0
+    run.learn(np.zeros(400, np.int64), np.arange(20), np.random.default_rng(0), ignore)  # the image that is empty
+    for name in ("mean", "variance", "error_y", "error_1"):
+        values = np.abs(getattr(run.normalization, name)[:, :12])
+        assert ((values == 0) | (values > np.finfo(np.float32).tiny)).all(), name
+    assert run.normalization.variance[0, 0] == 0
 
 
 def test_rows_carry_what_the_csv_needs() -> None:

@@ -52,6 +52,13 @@ def batch(runs: int, size: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
         ({"beta2": 1.5}, "learner.beta2 must be at least 0 and below 1, got 1.5"),
         ({"decay_rate": 1.0}, "learner.decay_rate must be at least 0 and below 1, got 1.0"),
         ({"epsilon": 0.0}, "learner.epsilon must be a positive number, got 0.0"),
+        ({"normalization": "layer"}, "learner.normalization must be one of none, batch, online, got 'layer'"),
+        ({"normalization_decay": 1.0}, "learner.normalization_decay must be at least 0 and below 1, got 1.0"),
+        (
+            {"normalization_backward_decay": -0.1},
+            "learner.normalization_backward_decay must be at least 0 and below 1, got -0.1",
+        ),
+        ({"normalization_epsilon": 0.0}, "learner.normalization_epsilon must be a positive number, got 0.0"),
         ({"maturity_threshold": -1}, "learner.maturity_threshold must be 0 or more updates, got -1"),
         ({"optimizer": "adam", "momentum": 0.9}, "learner.momentum belongs to SGD; .* Set learner.momentum=0"),
     ],

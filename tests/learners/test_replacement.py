@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cbp_experiments.learners import Learner, Step, UnitReplacement, build_step
+from cbp_experiments.learners.normalization import Normalization
 from cbp_experiments.networks import MLP, StackedMLP
 
 INPUTS, CLASSES = 3, 2
@@ -198,6 +199,30 @@ def test_adam_starts_afresh_for_a_replaced_unit() -> None:
         assert (kept[2][unit] == 0).all()
         assert (kept[0] != 0).sum() == 3 * INPUTS
         assert (kept[3] != 0).all()
+
+
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("normalization", ["batch", "online"])
+@pytest.mark.parametrize("keys", [{"momentum": 0.9, "reset_momentum": True}, {"optimizer": "adam"}], ids=str)
+def test_normalization_of_a_replaced_unit(normalization: str, reset: bool, keys: dict[str, Any]) -> None:
+    """New with the unit, and the optimizer forgets its gain; or left as it is. The other units keep theirs."""
+    trial = Trial(
+        normalization=normalization, reset_normalization=reset, maturity_threshold=3, depth=1, step_size=0.1, **keys
+    )
+    for _ in range(3):
+        assert trial.update(size=4) == []
+    [(_, _, unit)] = trial.update(size=4)
+    assert isinstance(trial.network.normalization, Normalization)
+    kept = [state[0, unit].item() for state in trial.network.normalization.state.values()]
+    kept += [trial.network.gains[0][0, unit].item()]
+    kept += [state[0, unit].item() for name, state in trial.step.optimizer.state.items() if name.endswith("_4")]
+    new = [*trial.network.normalization.initial.values(), 1.0, *[0.0] * (3 if "optimizer" in keys else 1)]
+    assert len(kept) == len(new)
+    assert [value == start for value, start in zip(kept, new, strict=True)] == [reset] * len(new)
+    others = np.delete(np.arange(4), unit)
+    for name, value in trial.network.normalization.initial.items():
+        assert (trial.network.normalization.state[f"{name}_0"][0, others] != value).all()
+    assert (trial.network.gains[0][0, others] != 1).all()
 
 
 def test_random_utility_takes_each_mature_unit_equally_often() -> None:

@@ -1,5 +1,6 @@
 """How the online engine's functions are compiled."""
 
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,7 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "cont
 
 # Numba's cache notices a change in a function's own file, not in those it calls: a folder for each version of all.
 VERSION = sha256(b"".join(file.read_bytes() for file in sorted(HERE.glob("*.py")))).hexdigest()[:12]
+CACHE = HERE / "__pycache__" / VERSION
 
 inlined = numba.njit(inline="always", **OPTIONS)
 
@@ -30,9 +32,19 @@ def exact(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compile(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+    if not _writable(CACHE):  # Numba would look for another place, one that is the same for all versions
+        return numba.njit(nogil=True, **options)(function)
     before = config.CACHE_DIR  # type: ignore[attr-defined]
-    config.CACHE_DIR = str(HERE / "__pycache__" / VERSION)  # type: ignore[attr-defined]
+    config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
     try:
         return numba.njit(cache=True, nogil=True, **options)(function)
     finally:
         config.CACHE_DIR = before  # type: ignore[attr-defined]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from cbp_experiments.engines.compiled.adam import age_corrections, update_layer_adam
+from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all, catch_up_rows, update_layer_adam
 from cbp_experiments.engines.compiled.compiling import inlined, jit
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
+from cbp_experiments.engines.compiled.normalizing import control, normalize, normalized
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY, replace_units, sum_magnitudes, track_utility
 from cbp_experiments.engines.compiled.rows import add_rows, backward_rows, backward_rows_tracked, update_rows
 from cbp_experiments.engines.compiled.structures import (
@@ -25,6 +26,7 @@ from cbp_experiments.engines.compiled.structures import (
     Examples,
     Network,
     Noise,
+    Normalization,
     Replacement,
     Scratch,
     Update,
@@ -38,6 +40,7 @@ def learn(
     network: Network,
     examples: Examples,
     update: Update,
+    normalization: Normalization,
     noise: Noise,
     adam: Adam,
     replacement: Replacement,
@@ -61,32 +64,37 @@ def learn(
         if replacement.rate > 0 and t % RESUM_EVERY == 0:
             sum_magnitudes(network, replacement)
         example = order[t]
-        forward(network, examples, scratch, example, position, update.dropout, noise, rng)
+        forward(network, examples, normalization, scratch, example, position, True, update.dropout, noise, adam, rng)
         step_size = network.weights.dtype.type(1) if adam.on else update.step_size
         losses[t], hits[t] = softmax_step(network, scratch, examples.labels[example], step_size)
         if not np.isfinite(losses[t]):
-            return t
+            end = t
+            break
         if adam.on:
-            age_corrections(adam)
+            age_corrections(adam, update)
         for layer in range(layers - 1, -1, -1):
+            if normalized(network, normalization, layer):
+                control(network, normalization, scratch, layer)
             if adam.on:
-                update_layer_adam(network, update, adam, scratch, layer)
+                update_layer_adam(network, update, normalization, adam, scratch, layer)
             else:
-                update_layer(network, update, replacement, scratch, layer)
+                update_layer(network, update, normalization, replacement, scratch, layer)
         shrink(network, update, noise, replacement)
         if noise.std > 0:
-            gather_noise(network, noise)
-            if adam.on:  # every weight moves by what it is
+            gather_noise(network, normalization, noise)
+            if adam.eager or replacement.rate > 0:  # every weight moves by what it is, or the utilities need it
                 settle_all(network, noise)
         if replacement.rate > 0:
-            if adam.on:
+            if adam.on or noise.std > 0:
                 sum_magnitudes(network, replacement)
             for layer in range(layers - 1):
                 track_utility(network, replacement, scratch, layer)
             for layer in range(layers - 1):
-                replace_units(network, adam, replacement, scratch, layer, rng, t, events)
+                replace_units(network, normalization, adam, replacement, scratch, layer, rng, t, events)
     if noise.std > 0:
         settle_all(network, noise)
+    if adam.on:
+        catch_up_all(network, adam)
     fold_scale(network, noise, replacement)
     return end
 
@@ -95,11 +103,14 @@ def learn(
 def forward(
     network: Network,
     examples: Examples,
+    normalization: Normalization,
     scratch: Scratch,
     example: int,
     position: np.ndarray,
+    learning: bool,
     dropout: float,
     noise: Noise,
+    adam: Adam,
     rng: np.random.Generator,
 ) -> None:
     """Activations of one example in `scratch.h`, and for each layer the inputs that are not 0."""
@@ -117,9 +128,16 @@ def forward(
             h[j] = 0
         if noise.std > 0:
             settle_rows(network, noise, layer, scratch.rows[layer], scratch.active[layer])
+        if adam.on:
+            catch_up_rows(network, adam, layer, scratch.rows[layer], scratch.active[layer])
         add_rows(matrix(network, layer), scratch.rows[layer], scratch.x[layer], scratch.active[layer], h)
-        for j in range(n):
-            h[j] = scale * h[j] + network.biases[layer, j]
+        if normalized(network, normalization, layer):
+            for j in range(n):
+                h[j] *= scale
+            normalize(network, normalization, scratch, layer, learning)
+        else:
+            for j in range(n):
+                h[j] = scale * h[j] + network.biases[layer, j]
         if layer + 1 < layers:
             activate(network, scratch, layer + 1)
             if dropout > 0:
@@ -201,7 +219,14 @@ def softmax_step(network: Network, scratch: Scratch, label: int, step_size: floa
 
 
 @inlined
-def update_layer(network: Network, update: Update, replacement: Replacement, scratch: Scratch, layer: int) -> None:
+def update_layer(
+    network: Network,
+    update: Update,
+    normalization: Normalization,
+    replacement: Replacement,
+    scratch: Scratch,
+    layer: int,
+) -> None:
     """SGD on a layer by the step of its outputs; leaves that of its inputs in `scratch.step[layer]`.
 
     In memory lie the true weights over the scale, and the decay shrinks the scale alone: true - x step becomes
@@ -211,9 +236,17 @@ def update_layer(network: Network, update: Update, replacement: Replacement, scr
     rows, x, count = scratch.rows[layer], scratch.x[layer], scratch.active[layer]
     step, back, number = scratch.step[layer + 1], scratch.back, scratch.step.dtype.type
     kept, per_scale = number(update.shrink), number(1 / (network.scale[0] * update.shrink))
-    for j in range(n):
-        network.biases[layer, j] = network.biases[layer, j] * kept - step[j]
-        step[j] *= per_scale
+    if normalized(network, normalization, layer):
+        for j in range(n):
+            network.biases[layer, j] = network.biases[layer, j] * kept - normalization.shift_step[j]
+        for j in range(n):
+            normalization.gain[layer, j] = normalization.gain[layer, j] * kept - normalization.gain_step[j]
+        for j in range(n):
+            step[j] *= per_scale
+    else:
+        for j in range(n):
+            network.biases[layer, j] = network.biases[layer, j] * kept - step[j]
+            step[j] *= per_scale
     if replacement.rate > 0:
         outgoing, incoming = replacement.outgoing[layer], replacement.incoming[layer]
         backward_rows_tracked(w, rows, x, count, step, back, outgoing, incoming)
@@ -252,7 +285,9 @@ def fold_scale(network: Network, noise: Noise, replacement: Replacement) -> None
 def features(
     network: Network,
     examples: Examples,
+    normalization: Normalization,
     noise: Noise,
+    adam: Adam,
     scratch: Scratch,
     rows: np.ndarray,
     position: np.ndarray,
@@ -261,7 +296,7 @@ def features(
 ) -> None:
     """Activations of the examples `rows` in `out [hidden layers, len(rows), width]`, without learning or dropout."""
     for k in range(len(rows)):
-        forward(network, examples, scratch, rows[k], position, 0.0, noise, rng)
+        forward(network, examples, normalization, scratch, rows[k], position, False, 0.0, noise, adam, rng)
         for layer in range(len(network.starts) - 1):
             for i in range(network.sizes[layer + 1]):
                 out[layer, k, i] = scratch.h[layer + 1, i]

@@ -4,26 +4,31 @@ Every weight w takes N(0, std^2) after every update and is shrunk by g at every 
 updates needs neither: what it has gathered is one Gaussian of variance std^2 (1 + g^2 + ... + g^2(k-1)), drawn when it
 is next read. In memory lies w / scale, so that the variance of an update is std^2 / scale^2 and the sum a difference of
 running totals. The weights that are read have the same joint distribution as if all had been perturbed at every update
-(not the same values); the decay is exact.
+(not the same values); the decay is exact. Adam and unit replacement ask for every weight at every update, and all rows
+are settled then.
 """
 
 import numpy as np
 
 from cbp_experiments.engines.compiled.compiling import inlined, jit
 from cbp_experiments.engines.compiled.layers import matrix
-from cbp_experiments.engines.compiled.structures import Network, Noise
+from cbp_experiments.engines.compiled.structures import Network, Noise, Normalization
 
 f32, i32, u32, i64, u64 = np.float32, np.int32, np.uint32, np.int64, np.uint64
 
 
 @inlined
-def gather_noise(network: Network, noise: Noise) -> None:
-    """After an update and its decay: every weight owes one more draw; the biases take theirs."""
+def gather_noise(network: Network, normalization: Normalization, noise: Noise) -> None:
+    """After an update and its decay: every weight owes one more draw; biases and gains take theirs."""
     noise.variance[0] += (noise.std / network.scale[0]) ** 2
     for layer in range(len(network.starts)):
         draw_normals(noise.normals[: network.strides[layer + 1]], noise.bits, noise.counter)
         for j in range(network.sizes[layer + 1]):
             network.biases[layer, j] += noise.std * noise.normals[j]
+    for layer in range(normalization.gain.shape[0]):
+        draw_normals(noise.normals[: network.strides[layer + 1]], noise.bits, noise.counter)
+        for j in range(network.sizes[layer + 1]):
+            normalization.gain[layer, j] += noise.std * noise.normals[j]
 
 
 @inlined

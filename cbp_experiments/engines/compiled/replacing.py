@@ -4,6 +4,7 @@ import numpy as np
 
 from cbp_experiments.engines.compiled.compiling import exact, inlined
 from cbp_experiments.engines.compiled.layers import matrix
+from cbp_experiments.engines.compiled.normalizing import renew_normalization
 from cbp_experiments.engines.compiled.structures import (
     ADAPTABLE_CONTRIBUTION,
     ADAPTATION,
@@ -11,6 +12,7 @@ from cbp_experiments.engines.compiled.structures import (
     RANDOM,
     Adam,
     Network,
+    Normalization,
     Replacement,
     Scratch,
 )
@@ -71,6 +73,7 @@ def track_utility(network: Network, replacement: Replacement, scratch: Scratch, 
 @inlined
 def replace_units(
     network: Network,
+    normalization: Normalization,
     adam: Adam,
     replacement: Replacement,
     scratch: Scratch,
@@ -99,6 +102,8 @@ def replace_units(
         unit = np.argmin(ranking[:n])
         ranking[unit] = np.inf
         renew_unit(network, replacement, layer, unit, rng)
+        if normalization.on and normalization.reset:
+            renew_normalization(normalization, layer, unit)
         if adam.on:
             renew_moments(network, adam, layer, unit)
         event = replacement.replaced[0]

@@ -37,6 +37,29 @@ class Update(NamedTuple):
     dropout: float
 
 
+class Normalization(NamedTuple):
+    """Online normalization (learners/normalization.py); hidden layer l has row l of `[hidden layers, largest stride]`.
+
+    SGD's errors are those of steps, step size x gradient, as all that is passed back; Adam's are of gradients.
+    """
+
+    on: bool  # False: nothing below is touched
+    reset: bool  # a replaced unit's normalization is new
+    decay: np.ndarray  # float [3]: a, 1 - a, a (1 - a) of the statistics
+    constants: np.ndarray  # float [2]: 1 - alpha_b, epsilon
+    gain: np.ndarray  # float, like the rest
+    mean: np.ndarray
+    variance: np.ndarray
+    error_y: np.ndarray
+    error_1: np.ndarray
+    first: np.ndarray  # Adam's moments of the gain
+    second: np.ndarray
+    y: np.ndarray  # work space: the normalized sums of the last pass, and one over their standard deviations
+    inverse: np.ndarray
+    shift_step: np.ndarray  # float [largest stride]: steps of a layer's biases
+    gain_step: np.ndarray  # and of its gains
+
+
 class Noise(NamedTuple):
     """The perturbation (noise.py): what each row still owes is `variance - settled[layer, row]`."""
 
@@ -53,9 +76,12 @@ class Adam(NamedTuple):
 
     The corrections 1 - beta^t, as moving averages of 1, belong to units and not to weights: a weight is as old as the
     younger of the two units it joins. Row l is layer l's inputs, so that inputs and outputs of the network have rows.
+    Without replacement all weights are as old as the network: `[1, 1]` corrections, and the rest of the inverses is 0.
     """
 
     on: bool
+    eager: bool  # rows whose input is 0 are updated at once, until they have faded
+    fade: int  # updates without gradient after which a row has come to rest (adam.updates_to_fade)
     betas: np.ndarray  # float [4]: beta1, 1 - beta1, beta2, 1 - beta2
     constants: np.ndarray  # float [3]: epsilon, weight decay, the smallest moment that is kept
     first: np.ndarray
@@ -64,10 +90,14 @@ class Adam(NamedTuple):
     second_bias: np.ndarray
     correction1: np.ndarray  # float [L + 1, largest stride]
     correction2: np.ndarray
-    inverse1: np.ndarray  # float [largest stride]: work space, like the rest
-    inverse2: np.ndarray
-    x: np.ndarray
-    back: np.ndarray
+    inverse1: np.ndarray  # float [L + 1, largest stride]: 1 / (1 - beta1^t)
+    inverse2: np.ndarray  # likewise, 1 / sqrt(1 - beta2^t)
+    updates: np.ndarray  # int64 [1]: since all rows were up to date
+    last: np.ndarray  # int64 [L, largest stride]: the last of these in which a row's input was not 0
+    rates: np.ndarray  # float [the most updates of a call]: step size / (1 - beta1^t) of the oldest weights
+    bends: np.ndarray  # likewise, 1 / sqrt(1 - beta2^t)
+    root: np.ndarray  # float [largest stride]: work space
+    moved: np.ndarray
 
 
 class Replacement(NamedTuple):

@@ -1,0 +1,48 @@
+"""What the runs of a group see of a task: mini-batches of their images, each run's in its own order."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cbp_experiments.streams import Examples
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One task of R runs, on their device. The images stay as they are stored until they are asked for.
+
+    `images [N, features]` and `labels [N]` are those of all runs; run r's begin at `begins[r]`, shape `[R, 1]`.
+    """
+
+    images: Tensor
+    labels: Tensor
+    begins: Tensor
+    permutation: Tensor | None
+    scale: float
+    dtype: torch.dtype
+
+    def rows(self, rows: Iterable[np.ndarray]) -> Tensor:
+        """Each run's rows of its own images as rows of all images: `[R, B]`."""
+        return stacked(rows, self.images.device) + self.begins
+
+    def inputs(self, rows: Tensor) -> Tensor:
+        """What the networks see of `rows [R, B]`: `[R, B, features]`."""
+        images = self.images[rows]
+        if self.permutation is not None:
+            images = images.gather(2, self.permutation.unsqueeze(1).expand_as(images))
+        return images.to(self.dtype) * self.scale
+
+
+def side_by_side(examples: Sequence[Examples], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Images, labels and beginnings of runs that have as many examples each."""
+    images = torch.from_numpy(np.concatenate([own.images for own in examples])).to(device)
+    labels = torch.from_numpy(np.concatenate([own.labels for own in examples])).to(device)
+    begins = torch.arange(len(examples), device=device).unsqueeze(1) * len(examples[0].labels)
+    return images, labels, begins
+
+
+def stacked(arrays: Iterable[np.ndarray], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(list(arrays))).to(device)

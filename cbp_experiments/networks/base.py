@@ -1,0 +1,154 @@
+"""What every network offers: an architecture, and R independent copies of it, advanced together."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Where = tuple[int | slice, ...]  # an index into a weight or bias of one run
+
+
+class ForwardHook(Protocol):
+    """What may act in the forward pass (learners.base.Mechanism)."""
+
+    def activations(self, layer: int, h: Tensor) -> Tensor: ...
+
+
+class Normalizer(Protocol):
+    """What stands between the weighted sums of a hidden layer and its bias (learners.normalization.Normalization)."""
+
+    gains: list[Tensor]
+    state: dict[str, Tensor]
+
+    def __call__(self, layer: int, x: Tensor, learning: bool) -> Tensor: ...
+
+    def reset(self, run: int, layer: int, unit: int) -> None: ...
+
+
+class Architecture(Protocol):
+    """The dataclass that a configuration's `network` names. Nothing of it depends on the learner."""
+
+    fills_a_core: ClassVar[bool]
+    """Whether an update of one run keeps a core busy, so that a CPU had better train each run by itself."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def depth(self) -> int:
+        """Hidden layers."""
+
+    def describe(self, inputs: int, classes: int) -> str:
+        """A few words for the user. Raises ConfigError if the network cannot take so many inputs."""
+
+    def weight_count(self, inputs: int, classes: int) -> int:
+        """Weights of one run, without biases."""
+
+    def bounds(self, inputs: int, classes: int) -> list[float]:
+        """Weights of layer l start in +-bounds[l]; replaced units draw theirs from the same range."""
+
+    def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        """One float64 array a layer, drawn from generators keyed by seed and layer."""
+
+    def initial_biases(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        """One float64 array `[out]` a layer."""
+
+    def stack(
+        self,
+        weights: list[list[np.ndarray]],
+        biases: list[list[np.ndarray]],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> "StackedNetwork":
+        """The networks of all runs side by side; `weights[r][l]` and `biases[r][l]` are those of run r's layer l."""
+
+
+class StackedNetwork:
+    """R networks side by side: `weights[l] [R, ...]`, `biases[l] [R, n]`; a learner may set `normalization`.
+
+    This class has fully connected layers, weights `[R, in, out]`; a subclass says what else a layer may be, and where
+    in `weights` the weights of a unit are.
+    """
+
+    mature_units_only = True
+    """CBP's count of units that are due grows by rate x mature units; False: x all units, once any is mature."""
+
+    def __init__(
+        self,
+        weights: list[list[np.ndarray]],
+        biases: list[list[np.ndarray]],
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        self.weights, self.biases = (
+            [torch.from_numpy(np.stack(layer)).to(device, dtype).requires_grad_() for layer in zip(*runs, strict=True)]
+            for runs in (weights, biases)
+        )
+        self.normalization: Normalizer | None = None
+
+    @property
+    def gains(self) -> list[Tensor]:
+        """`[R, n]` of each hidden layer if the network is normalized, else none."""
+        return self.normalization.gains if self.normalization else []
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Weight and bias of each layer in turn, so that layer l owns entries 2l and 2l + 1; then the gains."""
+        return [p for pair in zip(self.weights, self.biases, strict=True) for p in pair] + self.gains
+
+    def forward(self, x: Tensor, mechanisms: Sequence[ForwardHook] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """`x [R, B, in]` -> logits `[R, B, classes]` and the activations `[R, B, n, ...]` of each hidden layer.
+
+        With the `mechanisms` of a learner, which act on the activations, this is the pass that makes an update. With
+        None it is the bare network, normalized by the statistics gathered so far.
+        """
+        hidden: list[Tensor] = []
+        for layer, bias in enumerate(self.biases[:-1]):
+            if self.normalization is None:
+                z = self.sums(layer, x, bias)
+            else:
+                z = self.normalization(layer, self.sums(layer, x, None), mechanisms is not None)
+                z = z + along_units(bias, z)
+            x = self.activate(layer, z)
+            for mechanism in mechanisms or ():
+                x = mechanism.activations(layer, x)
+            hidden.append(x)
+        return self.sums(len(self.weights) - 1, x, self.biases[-1]), hidden
+
+    def new_head(self) -> None:
+        """Set the weights and biases of the output layer to 0."""
+        with torch.no_grad():
+            self.weights[-1].zero_()
+            self.biases[-1].zero_()
+
+    def sums(self, layer: int, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The weighted sums `[R, B, n, ...]` of a layer, with or without a bias `[R, n]`."""
+        weight = self.weights[layer]
+        return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight)
+
+    def activate(self, layer: int, z: Tensor) -> Tensor:
+        """The activations `[R, B, n, ...]` of a hidden layer as the next one sees them."""
+        raise NotImplementedError
+
+    def incoming(self, layer: int, unit: int) -> Where:
+        """Where in `weights[layer][run]` the weights into a unit are."""
+        return slice(None), unit
+
+    def outgoing(self, layer: int, unit: int) -> Where:
+        """Where in `weights[layer + 1][run]` the weights out of a unit of hidden layer `layer` are."""
+        return (unit,)
+
+    def incoming_magnitude(self, layer: int) -> Tensor:
+        """Mean |w| of the weights into each unit: `[R, n]`."""
+        return self.weights[layer].abs().mean(dim=1)
+
+    def outgoing_magnitude(self, layer: int) -> Tensor:
+        """Mean |w| of the weights out of each unit: `[R, n, P]`, P positions if they differ by it, else 1."""
+        return self.weights[layer + 1].abs().mean(dim=2).unsqueeze(2)
+
+
+def along_units(values: Tensor, x: Tensor) -> Tensor:
+    """`values [R, n]` as they multiply with `x [R, B, n, ...]`."""
+    return values.reshape(values.shape[0], 1, values.shape[1], *[1] * (x.ndim - 3))

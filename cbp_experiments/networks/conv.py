@@ -1,0 +1,161 @@
+"""The convolutional network of Continual ImageNet (paper, Methods)."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isqrt, prod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.networks.base import StackedNetwork, Where
+from cbp_experiments.seeding import generator
+
+COLOURS = 3
+KERNELS = (5, 3, 3)  # sides; each convolution is followed by 2x2 max-pooling
+SMALLEST = 24  # pixels along a side that leave one position after the last pooling
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """Three convolutions, each with ReLU and 2x2 max-pooling (stride 2), and two fully connected hidden layers, ReLU.
+
+    `width` units in the fully connected layers and filters in the last convolution, a quarter of it in the first and
+    a half in the second: 32, 64, 128, 128, 128 with the paper's width of 128. Inputs are the pixels of square images,
+    `[3, side, side]`. Initialized as PyTorch does by default: weights and biases uniform in +-1/sqrt(fan_in).
+    """
+
+    width: int = 128
+
+    fills_a_core: ClassVar[bool] = True
+    depth: ClassVar[int] = len(KERNELS) + 2
+
+    def __post_init__(self) -> None:
+        if self.width < 4 or self.width % 4:
+            raise ConfigError(f"network.width of a convolutional network must be a multiple of 4, got {self.width}")
+
+    def shapes(self, inputs: int, classes: int) -> list[tuple[int, ...]]:
+        """Of each layer's weight: `[out, in, side, side]` of a convolution, `[in, out]` of a fully connected layer."""
+        filters = [COLOURS, self.width // 4, self.width // 2, self.width]
+        units = [self.width * positions(inputs), self.width, self.width, classes]
+        convolutions = [(n, c, k, k) for (c, n), k in zip(pairwise(filters), KERNELS, strict=True)]
+        return [*convolutions, *pairwise(units)]
+
+    def describe(self, inputs: int, classes: int) -> str:
+        side = isqrt(inputs // COLOURS)
+        *layers, last = [
+            f"conv {s[2]}x{s[3]}x{s[0]}" if len(s) == 4 else str(s[1]) for s in self.shapes(inputs, classes)
+        ]
+        return f"{side}x{side}x{COLOURS}, {', '.join(layers)}, {last}, relu"
+
+    def weight_count(self, inputs: int, classes: int) -> int:
+        return sum(map(prod, self.shapes(inputs, classes)))
+
+    def bounds(self, inputs: int, classes: int) -> list[float]:
+        """1 / sqrt(fan_in)."""
+        return [prod(s[1:] if len(s) == 4 else s[:1]) ** -0.5 for s in self.shapes(inputs, classes)]
+
+    def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        return [
+            generator(seed, "weights", layer).uniform(-bound, bound, shape)
+            for layer, (bound, shape) in enumerate(
+                zip(self.bounds(inputs, classes), self.shapes(inputs, classes), strict=True)
+            )
+        ]
+
+    def initial_biases(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        units = [shape[0] if len(shape) == 4 else shape[1] for shape in self.shapes(inputs, classes)]
+        return [
+            generator(seed, "biases", layer).uniform(-bound, bound, n)
+            for layer, (bound, n) in enumerate(zip(self.bounds(inputs, classes), units, strict=True))
+        ]
+
+    def stack(
+        self,
+        weights: list[list[np.ndarray]],
+        biases: list[list[np.ndarray]],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> "StackedConvNet":
+        return StackedConvNet(weights, biases, device, dtype)
+
+
+class StackedConvNet(StackedNetwork):
+    """R convolutional networks side by side, as one of R groups of filters.
+
+    `weights[l]` is `[R, out, in, side, side]` in the convolutions and `[R, in, out]` after them; activations are
+    `[R, B, filters, height, width]` and `[R, B, units]`.
+    """
+
+    mature_units_only = False  # as the published runs on this network
+
+    def convolutional(self, layer: int) -> bool:
+        return self.weights[layer].ndim == 5
+
+    def sums(self, layer: int, x: Tensor, bias: Tensor | None) -> Tensor:
+        if not self.convolutional(layer):
+            return super().sums(layer, x.flatten(2), bias)
+        if x.ndim == 3:
+            side = isqrt(x.shape[2] // COLOURS)
+            x = x.unflatten(2, (COLOURS, side, side))
+        maps = side_by_side(x)
+        if len(x) == 1:  # channels last stay so through the layers, and pooling is vectorized over them
+            maps = maps.contiguous(memory_format=torch.channels_last)
+        weight = self.weights[layer].flatten(0, 1)
+        z = F.conv2d(maps, weight, None if bias is None else bias.flatten(), groups=len(x))
+        return by_run(z, len(x))
+
+    def activate(self, layer: int, z: Tensor) -> Tensor:
+        """ReLU and pooling commute: first pooled, a quarter of the values is left for ReLU."""
+        if self.convolutional(layer):
+            z = by_run(F.max_pool2d(side_by_side(z), 2), len(z))
+        return torch.relu(z)
+
+    def incoming(self, layer: int, unit: int) -> Where:
+        return (unit,) if self.convolutional(layer) else super().incoming(layer, unit)
+
+    def outgoing(self, layer: int, unit: int) -> Where:
+        if self.convolutional(layer + 1):
+            return slice(None), unit
+        inputs = self._inputs_of_a_unit(layer)
+        return (slice(unit * inputs, (unit + 1) * inputs),)
+
+    def incoming_magnitude(self, layer: int) -> Tensor:
+        if self.convolutional(layer):
+            return self.weights[layer].abs().mean(dim=(2, 3, 4))
+        return super().incoming_magnitude(layer)
+
+    def outgoing_magnitude(self, layer: int) -> Tensor:
+        if self.convolutional(layer + 1):
+            return self.weights[layer + 1].abs().mean(dim=(1, 3, 4)).unsqueeze(2)
+        return super().outgoing_magnitude(layer).unflatten(1, (-1, self._inputs_of_a_unit(layer))).squeeze(3)
+
+    def _inputs_of_a_unit(self, layer: int) -> int:
+        """How many inputs of the fully connected layer that follows a unit has: a filter one for each position."""
+        return self.weights[layer + 1].shape[1] // self.biases[layer].shape[1]
+
+
+def positions(inputs: int) -> int:
+    """Positions of a filter of the last convolution, after its pooling. Raises ConfigError on unsuitable inputs."""
+    side = isqrt(inputs // COLOURS)
+    if inputs != COLOURS * side**2 or side < SMALLEST:
+        raise ConfigError(
+            f"network=conv takes square colour images of at least {SMALLEST}x{SMALLEST} pixels, and the data have "
+            f"{inputs} inputs; take network=mlp"
+        )
+    for kernel in KERNELS:
+        side = (side - kernel + 1) // 2
+    return side**2
+
+
+def side_by_side(x: Tensor) -> Tensor:
+    """`[R, B, n, height, width]` -> `[B, R n, height, width]`: the runs as groups of channels."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def by_run(x: Tensor, runs: int) -> Tensor:
+    """`[B, R n, height, width]` -> `[R, B, n, height, width]`."""
+    return x.unflatten(1, (runs, -1)).transpose(0, 1)

@@ -1,0 +1,17 @@
+"""Results on disk: a folder a run (run_folder.py), read back as one table an experiment (experiment.py)."""
+
+from cbp_experiments.results.experiment import load_experiment
+from cbp_experiments.results.files import check_writable, write_atomically
+from cbp_experiments.results.run_folder import FINISHED, Row, RunFolder, digest, metrics_csv, run_name
+
+__all__ = [
+    "FINISHED",
+    "Row",
+    "RunFolder",
+    "check_writable",
+    "digest",
+    "load_experiment",
+    "metrics_csv",
+    "run_name",
+    "write_atomically",
+]

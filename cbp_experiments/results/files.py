@@ -1,0 +1,67 @@
+"""Files that are replaced whole, and errors in one line when they cannot be written or read."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from cbp_experiments.atomic import replace_file, sync_folder
+from cbp_experiments.errors import ConfigError
+
+
+def check_writable(folder: Path) -> None:
+    """Make `folder` if it is not there. Raises ConfigError, before any time is spent, when it cannot be written."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no right to write in it")
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a new file and put it in the place of `path`, on the disk before this returns.
+
+    Raises ConfigError when the file cannot be written; the old one is still there then.
+    """
+    with writing(path):
+        replace_file(path, write)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    ordered = {"status": content["status"], **content}
+    write_atomically(path, lambda handle: handle.write((json.dumps(ordered, indent=2) + "\n").encode()))
+
+
+def remove(path: Path) -> None:
+    with writing(path):
+        if os.path.exists(path):
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise ConfigError(f"cannot write {path} ({reason}); choose another folder with results_dir=...") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read ({error.strerror}); delete its folder and run that run again"
+        ) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is damaged ({first_line(error)}); run that run again with force=true") from error
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,62 @@
+"""How far an experiment is: `python -m cbp_experiments status` before what trains it; nothing is written."""
+
+from collections import Counter
+
+from omegaconf import DictConfig
+
+from cbp_experiments.announce import count, duration, estimate
+from cbp_experiments.config import Job, build_job
+from cbp_experiments.engines import Engine, Problem
+from cbp_experiments.results import FINISHED
+from cbp_experiments.runner import plan
+from cbp_experiments.runs import Run
+
+STATES = ("complete", "incomplete", "diverged", "missing")
+
+
+def report(configs: list[tuple[str, DictConfig]]) -> int:
+    """Print the state of every job and of all together. Returns 0 if all runs are complete, else 1."""
+    totals, seconds = Counter[str](), 0.0
+    jobs = [build_job(config) for _, config in configs]
+    for name, job in zip(_names([overrides for overrides, _ in configs]), jobs, strict=True):
+        problem, engine, runs = plan(job)
+        states = {run.name: run.folder.status() or "missing" for run in runs}
+        left = time_left(job, problem, engine, runs)
+        print(f"{job.results_dir / job.experiment}{name}: {_counts(Counter(states.values()))}{_left(left)}")
+        for run in runs:
+            if states[run.name] in ("incomplete", "diverged"):
+                at = f"task {run.folder.progress()[0]} of {run.tasks}"
+                print(f"  {states[run.name]}: {run.name}, {at}{', in progress' if run.folder.in_progress() else ''}")
+        if missing := [run.name for run in runs if states[run.name] == "missing"]:
+            print(f"  missing: {', '.join(missing)}")
+        totals.update(states.values())
+        seconds += left
+    print(f"{count(totals.total(), 'run')}: {_counts(totals)}{_left(seconds)}")
+    return 0 if totals["complete"] == totals.total() else 1
+
+
+def time_left(job: Job, problem: Problem, engine: Engine, runs: list[Run]) -> float:
+    """Seconds for what is left of `runs`, at the speed of what they have trained so far, or else by a trial."""
+    done = [run.folder.progress() for run in runs]
+    finished = [run.folder.status() in FINISHED for run in runs]
+    left = [run.tasks - tasks for run, (tasks, _), over in zip(runs, done, finished, strict=True) if not over]
+    if not left:
+        return 0.0
+    tasks, seconds = map(sum, zip(*done, strict=True))
+    if not tasks:
+        return estimate(problem, engine, job.seeds, sum(left))
+    return seconds / tasks * (max(left) if engine.together else sum(left) / min(engine.workers, len(left)))
+
+
+def _names(overrides: list[str]) -> list[str]:
+    """What tells the jobs apart: their overrides without those that all of them have."""
+    split = [text.split(" ") for text in overrides]
+    return ["".join(f", {text}" for text in texts if not all(text in other for other in split)) for texts in split]
+
+
+def _counts(states: Counter[str]) -> str:
+    return ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+
+
+def _left(seconds: float) -> str:
+    return f"; about {duration(seconds)} left" if seconds else ""

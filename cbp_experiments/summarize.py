@@ -1,0 +1,119 @@
+"""The summary of an experiment: means over bins of tasks as a tidy CSV, and accuracies with bootstrap intervals."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from operator import methodcaller
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.results import load_experiment, write_atomically
+from cbp_experiments.seeding import generator
+from cbp_experiments.summary import aligned, left_out, settings, show
+
+BINS = 40  # at most, of a run's tasks
+RESAMPLES = 9_999
+
+
+def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
+    """Every metric of the complete runs, over bins of equally many tasks: one row per setting, bin and metric.
+
+    frame: as `results.load_experiment` returns it. Columns: those of `summary.settings`; first_task and last_task of
+    the bin; metric; mean over runs of each run's mean in the bin (empty cells left out), its standard_error (NaN with
+    one run), and n, the runs that have a value there.
+    """
+    by = settings(frame)
+    complete = frame[frame["status"] == "complete"]
+    metrics = [name for name in frame.columns[: frame.columns.get_loc("run")] if name not in ("task", "examples")]
+    tasks = complete.groupby(by, dropna=False)["task"].transform("max")
+    size = -(-tasks // bins)
+    place = (complete["task"] - 1) // size
+    edges = {"first_task": place * size + 1, "last_task": np.minimum((place + 1) * size, tasks)}
+    of_runs = complete.assign(**edges).groupby([*by, *edges, "run"], dropna=False)[metrics].mean()
+    long = of_runs.melt(var_name="metric", ignore_index=False).reset_index()
+    long["metric"] = pd.Categorical(long["metric"], metrics)  # in their own order
+    groups = long.groupby([*by, *edges, "metric"], dropna=False, observed=True)["value"]
+    return pd.DataFrame({"mean": groups.mean(), "standard_error": groups.sem(), "n": groups.count()}).reset_index()
+
+
+def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per setting: accuracy over all tasks (average) and over the last tenth of them (final).
+
+    Columns: those of `summary.settings`; seeds, the number of complete runs; average and final, means over the runs,
+    with the ends of their 95 % percentile bootstrap intervals over seeds in <column>_low and _high (NaN with one).
+    """
+    by = settings(frame)
+    complete = frame.reindex(columns=list({**dict.fromkeys(frame), "accuracy": None}))
+    complete = complete[frame["status"] == "complete"]
+    tasks = complete.groupby("run")["task"].transform("max")
+    last = complete[complete["task"] > tasks - (tasks // 10).clip(lower=1)]
+    runs = complete.drop_duplicates("run").set_index("run")[by]
+    runs["average"] = complete.groupby("run")["accuracy"].mean()
+    runs["final"] = last.groupby("run")["accuracy"].mean()
+    rows = []
+    for key, group in runs.groupby(by, dropna=False):
+        row = dict(zip(by, key, strict=True)) | {"seeds": len(group)}
+        for name in ("average", "final"):
+            low, high = interval(group[name].to_numpy())
+            row |= {name: group[name].mean(), f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile bootstrap interval (Efron 1979) of the mean of `values [runs]`; NaN with one run."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    resampled = bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=generator(0, "bootstrap", 0)
+    )
+    return resampled.confidence_interval
+
+
+def table(frame: pd.DataFrame) -> str:
+    """`accuracies` as aligned text; the last lines say what it is, and name the runs that are left out."""
+    by = settings(frame)
+    lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", "average %", "final %"]]
+    for row in accuracies(frame).to_dict("records"):
+        numbers = [
+            f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+            if row["seeds"] > 1
+            else f"{row[name]:.2f}"
+            for name in ("average", "final")
+        ]
+        lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
+    legend = "accuracy over all tasks and over the last tenth; in brackets: 95 % bootstrap interval over seeds"
+    return "\n".join([*aligned(lines), legend, *left_out(frame)])
+
+
+def write_summary(folder: Path, name: str | None = None) -> tuple[str, list[Path]]:
+    """Write summary.csv (`tidy`) and accuracies.csv of the experiment in `folder`; returns its table and their paths.
+
+    Raises ConfigError when there are no runs (`name`: the experiment) or a file is damaged.
+    """
+    frame = load_experiment(folder, name)
+    paths = [folder / "summary.csv", folder / "accuracies.csv"]
+    for path, rows in zip(paths, (tidy(frame), accuracies(frame)), strict=True):
+        content = rows.to_csv(index=False, float_format="%.8g").encode()
+        if not path.exists() or path.read_bytes() != content:
+            write_atomically(path, methodcaller("write", content))
+    return table(frame), paths
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line behind scripts/summarize.py; returns the exit code, 2 after a line about what is wrong."""
+    parser = argparse.ArgumentParser(prog="summarize", description="Summarize the runs of an experiment.")
+    parser.add_argument("experiment", help="such as permuted_mnist/methods")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        text, paths = write_summary(options.results_dir / options.experiment, options.experiment)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text, *paths, sep="\n")
+    return 0
