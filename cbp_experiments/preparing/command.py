@@ -51,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         help="the folder of the cache (%(default)s: below the default of data.root)",
     )
     parser.add_argument(
-        "--name", default=Options.name, help="what results and figures call the images (%(default)s), such as a part of it"
+        "--name",
+        default=Options.name,
+        help="what results and figures call the images (%(default)s), such as a part of it",
     )
     parser.add_argument(
         "--images",
