@@ -16,8 +16,8 @@ demo: install ## Train BP and CBP on the embedded digits, five seeds each, and d
 	$(python) -m cbp_experiments -m experiment=demo
 	$(python) scripts/figures.py demo
 
-figures: install ## Draw the demo's figure again from its results, without training
-	$(python) scripts/figures.py demo
+figures: install ## Draw all figures that there are results for, without training
+	$(python) scripts/figures.py
 
 test: install ## Run the tests, except the slow ones
 	$(python) -m pytest -m "not slow"

@@ -15,7 +15,7 @@ MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-READERS = tuple(f"cbp_experiments.{name}" for name in ("results", "summary", "summarize", "figures"))
+READERS = tuple(f"cbp_experiments.{name}" for name in ("results", "summary", "summarize", "sources", "figures"))
 PARTS = tuple(f"cbp_experiments.{name}" for name in ("metrics", "measurements", "networks", "streams", "learners"))
 ABOVE_PARTS = tuple(
     f"cbp_experiments.{name}"
