@@ -77,7 +77,7 @@ def listed(missing: Sequence[Missing]) -> str:
 
 
 def _lacking_seeds(frame: pd.DataFrame) -> list[Missing]:
-    by, runs = settings(frame), frame.drop_duplicates("run")
+    by, runs = settings(frame), frame.drop_duplicates("run").reset_index(drop=True)
     scales = runs["scale"] if "scale" in runs else pd.Series("", runs.index)
     missing = []
     for key, group in runs.groupby(by, dropna=False):
