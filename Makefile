@@ -1,7 +1,7 @@
 # Every target works on a fresh clone: it sets up .venv first, in a fraction of a second when nothing is left to do.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo figures test test-all lint format bench clean
+.PHONY: help install demo figures report test test-all lint format bench clean
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 python := .venv/bin/python
@@ -18,6 +18,9 @@ demo: install ## Train BP and CBP on the embedded digits, five seeds each, and d
 
 figures: install ## Draw all figures that there are results for, without training
 	$(python) scripts/figures.py
+
+report: install ## Write results/report.html: all figures, and what they say to the paper
+	$(python) scripts/report.py
 
 test: install ## Run the tests, except the slow ones
 	$(python) -m pytest -m "not slow"

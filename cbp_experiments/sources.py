@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results import load_experiment, plan_of
+from cbp_experiments.results import load_experiment, load_facts, plan_of
 from cbp_experiments.summary import settings, show
 
 MOST = 4  # settings that a line names
@@ -25,12 +25,16 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """An experiment. frame: as `results.load_experiment` returns it; None when there is nothing, and `problem` why."""
+    """An experiment. frame: as `results.load_experiment` returns it; None when there is nothing, and `problem` why.
+
+    facts: of its runs, as `results.load_facts` returns them.
+    """
 
     name: str
     frame: pd.DataFrame | None = None
     missing: list[Missing] = field(default_factory=list)
     problem: str = ""
+    facts: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def of(self, learners: Collection[str]) -> "Source":
         """The part of these learners; all of it for none."""
@@ -40,7 +44,8 @@ class Source:
         missing = [run for run in self.missing if run.learner in learners]
         if frame.empty:
             return Source(self.name, None, missing, f"no runs of {', '.join(learners)} in {self.name}")
-        return replace(self, frame=frame, missing=missing)
+        facts = self.facts[self.facts["run"].isin(frame["run"])] if len(self.facts) else self.facts
+        return replace(self, frame=frame, missing=missing, facts=facts)
 
 
 def load_source(results_dir: Path, name: str) -> Source:
@@ -48,7 +53,7 @@ def load_source(results_dir: Path, name: str) -> Source:
     folder = results_dir / name
     try:
         frame = load_experiment(folder, name)
-        return Source(name, frame, missing_runs(folder, frame))
+        return Source(name, frame, missing_runs(folder, frame), facts=load_facts(folder))
     except ConfigError as error:
         return Source(name, problem=str(error))
 

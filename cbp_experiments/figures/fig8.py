@@ -54,7 +54,7 @@ def final_accuracy(frame: pd.DataFrame, ax: Axes) -> Axes:
         rows = frame[frame["learner.name"] == learner]
         curves = style.curves(rows) if len(rows) else []
         for variant, curve in enumerate(curves):
-            last = ends(curve.rows, "accuracy")["last"].to_numpy()
+            last = ends(rows[rows["run"].isin(curve.rows["run"])], "accuracy")["last"].to_numpy()
             if len(last):
                 low, high = interval(last)
                 x = place + SPREAD * (variant - (len(curves) - 1) / 2)
