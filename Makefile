@@ -32,10 +32,10 @@ figures: install ## Draw the demo's figure again from its results, without train
 	$(python) scripts/figures.py demo
 
 test: install ## Run the tests, except the slow ones
-	$(python) -m pytest -m "not slow"
+	$(python) -m pytest -n auto -m "not slow"
 
 test-all: install ## Run all tests
-	$(python) -m pytest
+	$(python) -m pytest -n auto
 
 lint: install ## Check style (ruff) and types (mypy)
 	$(python) -m ruff check .
