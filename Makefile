@@ -1,10 +1,14 @@
 # Every target works on a fresh clone: it sets up .venv first, in a fraction of a second when nothing is left to do.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo figures report test test-all lint format bench clean
+.PHONY: help install demo results figures report test test-all lint format bench clean
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 python := .venv/bin/python
+SCALE ?= laptop
+# All that the paper's figures need; last, what needs data that do not come with the package.
+experiments := $(addprefix permuted_mnist/,methods step_sizes widths rates_of_change sensitivity published_size) \
+	$(addprefix continual_imagenet/,step_sizes methods)
 
 help: ## List the targets (this)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +20,14 @@ demo: install ## Train BP and CBP on the embedded digits, five seeds each, and d
 	$(python) -m cbp_experiments -m experiment=demo
 	$(python) scripts/figures.py demo
 
+results: install ## Train what the paper's figures need and is not there yet; SCALE=paper: at the published size
+	@failed=0; \
+	for experiment in $(experiments); do \
+		$(python) -m cbp_experiments -m experiment=$$experiment scale=$(SCALE) || failed=$$?; \
+		if [ $$failed -ge 128 ]; then break; fi; \
+	done; \
+	exit $$failed
+
 figures: install ## Draw all figures that there are results for, without training
 	$(python) scripts/figures.py
 
@@ -23,10 +35,10 @@ report: install ## Write results/report.html: all figures, and what they say to 
 	$(python) scripts/report.py
 
 test: install ## Run the tests, except the slow ones
-	$(python) -m pytest -m "not slow"
+	$(python) -m pytest -n auto -m "not slow"
 
 test-all: install ## Run all tests
-	$(python) -m pytest
+	$(python) -m pytest -n auto
 
 lint: install ## Check style (ruff) and types (mypy)
 	$(python) -m ruff check .
