@@ -27,7 +27,7 @@ class Missing(NamedTuple):
 class Source:
     """An experiment. frame: as `results.load_experiment` returns it; None when there is nothing, and `problem` why.
 
-    facts: of its runs, as `results.load_facts` returns them.
+    facts: of its runs, as `results.load_facts` returns them. absent: learners asked for of which nothing is known.
     """
 
     name: str
@@ -35,6 +35,13 @@ class Source:
     missing: list[Missing] = field(default_factory=list)
     problem: str = ""
     facts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    absent: tuple[str, ...] = ()
+
+    @property
+    def gaps(self) -> str:
+        """What is missing of an experiment that is there, in words; empty when nothing is."""
+        absent = f"all runs of {', '.join(self.absent)}" if self.absent else ""
+        return "; ".join(filter(None, [listed(self.missing), absent]))
 
     def of(self, learners: Collection[str]) -> "Source":
         """The part of these learners; all of it for none."""
@@ -45,7 +52,9 @@ class Source:
         if frame.empty:
             return Source(self.name, None, missing, f"no runs of {', '.join(learners)} in {self.name}")
         facts = self.facts[self.facts["run"].isin(frame["run"])] if len(self.facts) else self.facts
-        return replace(self, frame=frame, missing=missing, facts=facts)
+        known = {*frame["learner.name"], *(run.learner for run in missing)}
+        absent = tuple(learner for learner in learners if learner not in known)
+        return replace(self, frame=frame, missing=missing, facts=facts, absent=absent)
 
 
 def load_source(results_dir: Path, name: str) -> Source:

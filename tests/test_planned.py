@@ -102,4 +102,8 @@ def test_missing_runs_in_words() -> None:
 def test_a_source_without_the_learners_asked_for_says_so() -> None:
     source = Source("permuted_mnist/methods", run("bp", 0, [1.0]))
     assert source.of(()) is source
+    assert source.of(["bp"]).gaps == ""
+    assert source.of(["bp", "l2", "snp"]).gaps == "all runs of l2, snp"
+    planned = Source("permuted_mnist/methods", run("bp", 0, [1.0]), [Missing("l2", "l2", 0)])
+    assert planned.of(["bp", "l2"]).gaps == "1 run (l2: seed 0)"
     assert source.of(["cbp"]).problem == "no runs of cbp in permuted_mnist/methods"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from cbp_experiments.figures import style
-from cbp_experiments.sources import Source, listed
+from cbp_experiments.sources import Source
 from cbp_experiments.summary import show
 
 SCALES = {
@@ -23,6 +23,7 @@ TITLE_HEIGHT = 0.3  # inches
 TITLE_FONT: dict[str, Any] = {"size": 11, "weight": "bold"}
 CHARACTERS = 16.0  # of the caption, per inch
 PUBLISHED_EXAMPLES = 48_000_000
+PUBLISHED_WIDTHS = (100, 1000, 2000, 10_000)
 
 
 def frame_with_words(figure: Figure, title: str, caption: str) -> Figure:
@@ -70,7 +71,7 @@ def about(frame: pd.DataFrame) -> str:
 
 
 def lacking(source: Source) -> str:
-    return f" Missing: {listed(source.missing)}." if source.missing else ""
+    return f" Missing: {source.gaps}." if source.gaps else ""
 
 
 def seeds(frame: pd.DataFrame) -> str:
@@ -93,12 +94,13 @@ def size(frame: pd.DataFrame) -> str:
 
 
 def is_published_size(frame: pd.DataFrame) -> bool:
-    """Whether these are runs on the 48 million examples of all of MNIST that the paper's runs had."""
-    keys = ("data.source", "data.tasks", "data.task_length")
+    """Whether these are runs on the 48 million examples of all of MNIST, at a width, that the paper's runs had."""
+    keys = ("data.source", "data.tasks", "data.task_length", "network.width")
     if any(key not in frame for key in keys):
         return False
     examples = frame["data.tasks"] * frame["data.task_length"]
-    return bool((frame["data.source"] == "mnist").all() and (examples == PUBLISHED_EXAMPLES).all())
+    widths = frame["network.width"].isin(PUBLISHED_WIDTHS)
+    return bool(((frame["data.source"] == "mnist") & (examples == PUBLISHED_EXAMPLES) & widths).all())
 
 
 def named(frame: pd.DataFrame, column: str, text: str) -> str:

@@ -15,7 +15,7 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import fig1, fig2a, fig2b, fig3, fig4, fig5, fig6, fig7, fig8, four_panels, style
 from cbp_experiments.figures.captions import caption, frame_with_words
 from cbp_experiments.results import write_atomically
-from cbp_experiments.sources import Source, listed, load_source
+from cbp_experiments.sources import Source, load_source
 from cbp_experiments.summary import table
 
 
@@ -42,7 +42,7 @@ class Entry:
 
 
 _MNIST, _IMAGENET = "permuted_mnist", "continual_imagenet"
-_HIDDEN = ("bp", "cbp", "l2", "snp", "dropout", "onlinenorm", "batchnorm", "adam")
+_HIDDEN = ("bp", "cbp", "l2", "snp", "dropout", "onlinenorm", "adam")  # all but the linear learner
 _OF_FIGURE_2 = tuple(f"{_MNIST}/{name}" for name in ("step_sizes", "widths", "rates_of_change", "published_size"))
 PAPER = {
     "fig1": Entry(
@@ -120,9 +120,8 @@ def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, l
         raise ConfigError(f"unknown figure {name}; there are: {', '.join(FIGURES)}")
     sources = sources_of(name, load or loader(results_dir))
     paths = save(picture(name, sources), results_dir / "figures" / name)
-    missing = [source.problem or f"missing of {source.name}: {listed(source.missing)}" for source in sources]
-    gaps = [text for source, text in zip(sources, missing, strict=True) if source.problem or source.missing]
-    return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *gaps]), paths
+    gaps = [source.problem or (source.gaps and f"missing of {source.name}: {source.gaps}") for source in sources]
+    return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *filter(None, gaps)]), paths
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -19,9 +19,9 @@ from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS
 from cbp_experiments.report.tables import COLUMNS, Row, methods
 from cbp_experiments.results import write_atomically
-from cbp_experiments.sources import Source, listed
+from cbp_experiments.sources import Source
 
-TABLES = ("permuted_mnist/methods", "continual_imagenet/methods")
+TABLES = ("permuted_mnist/methods", "continual_imagenet/methods", "continual_imagenet/more_methods")
 VERDICTS = {True: "agrees with the paper", False: "does not agree", None: "cannot be said"}
 
 
@@ -96,7 +96,7 @@ def gap(source: Source, results_dir: Path) -> str:
     """What of an experiment is missing, in a sentence without a path of the machine; nothing if it is whole."""
     if source.problem:
         return source.problem.replace(str(results_dir), "results")
-    return f"missing of {source.name}: {listed(source.missing)}" if source.missing else ""
+    return f"missing of {source.name}: {source.gaps}" if source.gaps else ""
 
 
 def png(name: str, sources: Sequence[Source]) -> str:
@@ -132,7 +132,7 @@ def page(results_dir: Path) -> str:
     )
     return environment.get_template("page.html").render(
         parts=[part(name, sources_of(name, load), results_dir) for name in PAPER],
-        tables=[table(load(name), results_dir) for name in TABLES],
+        tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],
         columns=COLUMNS,
         sizes=sizes(sources),
         verdicts=VERDICTS,

@@ -62,6 +62,7 @@ def test_figure_2b_has_a_panel_for_each_variation() -> None:
         for tasks, length in ((4, 500_000), (2, 1_000_000))
     ]
     size = {"learner.step_size": 0.01, "data.source": "mnist", "data.tasks": 800, "data.task_length": 60_000}
+    size |= {"network.width": 100}
     panels = fig2b((step_sizes, None, pd.concat(rates), pair("bp", 90, size)), axes(4))
     lines = [mean_lines(ax) for ax in panels]
     assert [list(found) for found in lines] == [["0.003", "0.01"], [], ["500,000", "1,000,000"], ["0.01"]]
