@@ -1,7 +1,7 @@
 # Every target works on a fresh clone: it sets up .venv first, in a fraction of a second when nothing is left to do.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo results figures test test-all lint format bench clean
+.PHONY: help install demo results figures report test test-all lint format bench clean
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 python := .venv/bin/python
@@ -28,8 +28,11 @@ results: install ## Train what the paper's figures need and is not there yet; SC
 	done; \
 	exit $$failed
 
-figures: install ## Draw the demo's figure again from its results, without training
-	$(python) scripts/figures.py demo
+figures: install ## Draw all figures that there are results for, without training
+	$(python) scripts/figures.py
+
+report: install ## Write results/report.html: all figures, and what they say to the paper
+	$(python) scripts/report.py
 
 test: install ## Run the tests, except the slow ones
 	$(python) -m pytest -n auto -m "not slow"

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -65,6 +65,12 @@ def compose() -> list[tuple[str, DictConfig]]:
     if any(re.search(rf"(^|\s)[+~]*({'|'.join(DERIVED)})\b", overrides) for overrides, _ in jobs):
         raise ConfigError("sizes and tuned follow from data, scale and learner; set a value itself: data.tasks=100")
     return jobs
+
+
+def distinctions(overrides: Sequence[str]) -> list[list[str]]:
+    """What tells the jobs apart: their overrides without those that all of them have."""
+    split = [text.split(" ") for text in overrides]
+    return [[text for text in texts if not all(text in other for other in split)] for texts in split]
 
 
 def _print_help(arguments: list[str]) -> None:

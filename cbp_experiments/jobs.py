@@ -1,23 +1,29 @@
 """The jobs of a command line: all checked, then trained one after the other here, or wherever a launcher does it."""
 
 import sys
+from collections import defaultdict
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cbp_experiments.command_line import launch, names_launcher
+from cbp_experiments.command_line import distinctions, launch, names_launcher
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import cores
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.runner import run_job
+from cbp_experiments.results import Planned, add_to_plan
+from cbp_experiments.runner import plan, run_job
+from cbp_experiments.streams import Stream
 from cbp_experiments.summarize import write_summary
 
 
 def run_jobs(configs: list[tuple[str, DictConfig]]) -> None:
     """Check all jobs, train them, and summarize the experiments that they belong to."""
     jobs = [(overrides, build_job(config)) for overrides, config in configs]
+    if len(jobs) > 1:
+        write_plans(jobs)
     if names_launcher() and len(jobs) > 1:
         launch(train_launched)
     else:
@@ -28,6 +34,26 @@ def run_jobs(configs: list[tuple[str, DictConfig]]) -> None:
     for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs):
         if any(folder.glob("*/metrics.csv")):
             summarize(folder)
+
+
+def write_plans(jobs: list[tuple[str, Job]]) -> None:
+    """Add the runs of a multirun to the plans of its experiments, so that those that are missing can be named.
+
+    A job that cannot be done has no runs here, and says why when its turn comes.
+    """
+    plans: dict[Path, dict[str, Planned]] = defaultdict(dict)
+    loaded: dict[str, Stream] = {}  # the last one: the jobs of a sweep mostly have it in common
+    for (_, job), differing in zip(jobs, distinctions([overrides for overrides, _ in jobs]), strict=True):
+        values = [text for text in differing if not text.startswith(("learner=", "experiment="))]
+        setting = ", ".join([job.learner.name, *values])
+        with suppress(ConfigError):
+            data = repr(job.sections["data"])
+            if data not in loaded:
+                loaded = {data: job.data.load()}
+            for run in plan(job, loaded[data])[-1]:
+                plans[run.folder.path.parent][run.name] = {"setting": setting, "seed": run.config["seed"]}
+    for folder, runs in plans.items():
+        add_to_plan(folder, runs)
 
 
 def summarize(folder: Path) -> None:

@@ -14,6 +14,7 @@ from cbp_experiments.engines import Engine, Problem, Row, choose_engine, limited
 from cbp_experiments.provenance import provenance
 from cbp_experiments.results import FINISHED, RunFolder, check_writable, load_experiment, run_name
 from cbp_experiments.runs import Convoy, Run
+from cbp_experiments.streams import Stream
 
 IN_FLIGHT_BYTES = 2**31  # runs that take turns on the cores stay in memory; no more of them than fit in this
 
@@ -35,9 +36,12 @@ def run_job(job: Job, *, show_bar: bool = True) -> None:
     conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished before")])
 
 
-def plan(job: Job) -> tuple[Problem, Engine, list[Run]]:
-    """What a job trains, on what, and its runs, one a seed. Writes nothing."""
-    stream = job.data.load()
+def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[Run]]:
+    """What a job trains, on what, and its runs, one a seed. Writes nothing.
+
+    stream: the job's, where it is loaded already.
+    """
+    stream = stream or job.data.load()
     problem = Problem(stream, job.network, job.learner, job.metrics, job.engine)
     engine = choose_engine(problem)
     kind = engine.device.partition(":")[0]  # cpu or cuda, whose numbers differ; cuda:1 is as good as cuda:0

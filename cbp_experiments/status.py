@@ -5,6 +5,7 @@ from collections import Counter
 from omegaconf import DictConfig
 
 from cbp_experiments.announce import count, duration, estimate
+from cbp_experiments.command_line import distinctions
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import Engine, Problem
 from cbp_experiments.results import FINISHED
@@ -18,11 +19,12 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
     """Print the state of every job and of all together. Returns 0 if all runs are complete, else 1."""
     totals, seconds = Counter[str](), 0.0
     jobs = [build_job(config) for _, config in configs]
-    for name, job in zip(_names([overrides for overrides, _ in configs]), jobs, strict=True):
+    for differing, job in zip(distinctions([overrides for overrides, _ in configs]), jobs, strict=True):
         problem, engine, runs = plan(job)
         states = {run.name: run.folder.status() or "missing" for run in runs}
         left = time_left(job, problem, engine, runs)
-        print(f"{job.results_dir / job.experiment}{name}: {_counts(Counter(states.values()))}{_left(left)}")
+        name = ", ".join([str(job.results_dir / job.experiment), *differing])
+        print(f"{name}: {_counts(Counter(states.values()))}{_left(left)}")
         for run in runs:
             if states[run.name] in ("incomplete", "diverged"):
                 at = f"task {run.folder.progress()[0]} of {run.tasks}"
@@ -46,12 +48,6 @@ def time_left(job: Job, problem: Problem, engine: Engine, runs: list[Run]) -> fl
     if not tasks:
         return estimate(problem, engine, job.seeds, sum(left))
     return seconds / tasks * (max(left) if engine.together else sum(left) / min(engine.workers, len(left)))
-
-
-def _names(overrides: list[str]) -> list[str]:
-    """What tells the jobs apart: their overrides without those that all of them have."""
-    split = [text.split(" ") for text in overrides]
-    return ["".join(f", {text}" for text in texts if not all(text in other for other in split)) for texts in split]
 
 
 def _counts(states: Counter[str]) -> str:

@@ -56,6 +56,22 @@ def tenths(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index()
 
 
+def ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Means of `metric` in the first and the last max(1, tasks // 10) tasks of each complete run: first, last.
+
+    A row per run, indexed by its name; the columns of `settings` and `seed` go before. Empty cells are left out; NaN
+    where there is no value.
+    """
+    complete = frame[frame["status"] == "complete"]
+    tasks = complete.groupby("run")["task"].transform("max")
+    tenth = (tasks // 10).clip(lower=1)
+    runs = complete.drop_duplicates("run").set_index("run")[[*settings(frame), "seed"]]
+    for name, rows in (("first", complete["task"] <= tenth), ("last", complete["task"] > tasks - tenth)):
+        part = complete[rows]
+        runs[name] = part.groupby("run")[metric].mean() if metric in part else float("nan")
+    return runs
+
+
 def table(frame: pd.DataFrame) -> str:
     """`tenths` as aligned text for the terminal, no newline at its end; the last lines name the runs left out."""
     means = tenths(frame)

@@ -1,4 +1,4 @@
-"""Redraw a figure from the CSVs of its runs, without training: python scripts/figures.py demo"""
+"""Draw figures from the CSVs of their runs, without training: python scripts/figures.py, or with some names: fig4"""
 
 import sys
 

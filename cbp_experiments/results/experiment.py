@@ -45,6 +45,16 @@ def load_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     return metrics.merge(pd.DataFrame(facts_of_runs), on="run", how="left", validate="many_to_one")
 
 
+def load_facts(folder: Path) -> pd.DataFrame:
+    """What run.json says of each run under `folder` that has a metrics.csv: one row a run, sorted by name.
+
+    Columns: run; those of run.json, flattened with dots (status, wall_seconds, git_commit, versions.torch, ...). Raises
+    ConfigError when a file is missing or damaged.
+    """
+    paths = sorted(path.with_name("run.json") for path in folder.glob("*/metrics.csv"))
+    return pd.DataFrame([{"run": path.parent.name, **dict(_flatten(read_run(path)))} for path in paths])
+
+
 def _flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
         if isinstance(value, dict):

@@ -4,58 +4,32 @@ import math
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from cbp_experiments.figures import style
-from cbp_experiments.figures.draw import FIGURES, draw, main
-from cbp_experiments.figures.four_panels import PANELS, caption, default_bin_size, figure, four_panels
+from cbp_experiments.figures.captions import about, caption, frame_with_words
+from cbp_experiments.figures.draw import FIGURES, PAPER, draw, main
+from cbp_experiments.figures.four_panels import default_bin_size, figure, four_panels
+from cbp_experiments.figures.panels import LABELS
 from cbp_experiments.results import RunFolder
+from cbp_experiments.sources import Missing, Source
+from tests.figures.frames import Config, bands, mean_lines, run, x, y
 
 ROOT = Path(__file__).parents[2]
-Config = dict[str, Any]
-
-
-def run(
-    learner: str, seed: int, accuracy: list[float], status: str = "complete", config: Config | None = None
-) -> pd.DataFrame:
-    config = config or {}
-    tasks = np.arange(1, len(accuracy) + 1)
-    name = "_".join(map(str, [learner, *config.values(), f"seed{seed}"]))
-    metrics = {"task": tasks, "accuracy": accuracy, "dead_units": tasks + seed, "weight_magnitude": 0.1 * seed}
-    facts = {"effective_rank": math.nan, "run": name, "status": status, "seed": seed, "learner.name": learner, **config}
-    return pd.DataFrame(metrics).assign(**facts)
 
 
 def panels(frame: pd.DataFrame, bin_size: int | None = None) -> list[Axes]:
     axes = list(Figure().subplots(2, 2).ravel())
     assert four_panels(frame, axes, bin_size) is axes
     return axes
-
-
-def mean_lines(ax: Axes) -> dict[str, Line2D]:
-    return {str(line.get_label()): line for line in ax.lines if not str(line.get_label()).startswith("_")}
-
-
-def x(line: Line2D) -> list[float]:
-    return [float(value) for value in np.asarray(line.get_xdata())]
-
-
-def y(line: Line2D) -> list[float]:
-    return [float(value) for value in np.asarray(line.get_ydata())]
-
-
-def bands(ax: Axes) -> list[PolyCollection]:
-    return [collection for collection in ax.collections if isinstance(collection, PolyCollection)]
 
 
 def test_binned_by_hand() -> None:
@@ -86,7 +60,7 @@ def test_plotted_numbers() -> None:
     assert y(mean_lines(dead)["CBP"]) == [1.5, 2.5]
     assert y(mean_lines(weight)["CBP"]) == [0.05, 0.05]
     assert y(mean_lines(rank)["CBP"]) == []  # never measured
-    assert [ax.get_ylabel() for ax in (accuracy, dead, weight, rank)] == list(PANELS.values())
+    assert [ax.get_ylabel() for ax in (accuracy, dead, weight, rank)] == list(LABELS.values())
     assert dead.get_ylim()[0] == 0
 
 
@@ -109,14 +83,27 @@ def test_diverged_runs_are_no_part_of_the_mean() -> None:
     figure(nothing)
 
 
-def test_settings_of_one_learner_differ_in_label_dashes_and_tint() -> None:
-    frame = pd.concat([run("bp", 0, [1.0], config={"learner.step_size": size}) for size in (0.01, 0.003)])
+def test_settings_of_one_learner_are_shades_of_its_colour() -> None:
+    frame = pd.concat([run("bp", 0, [1.0], config={"learner.step_size": size}) for size in (0.01, 0.003, 0.001)])
     frame = pd.concat([frame, run("cbp", 0, [1.0], config={"learner.step_size": 0.01})])
     curves = style.curves(frame)
-    assert [curve.label for curve in curves] == ["BP, step size 0.003", "BP, step size 0.01", "CBP"]
-    assert len({(curve.dashes, curve.colour) for curve in curves[:2]}) == 2
-    assert len({curve.dashes for curve in curves[:2]}) == 2
-    assert to_hex(curves[0].colour).upper() == style.COLOURS["bp"]
+    assert [curve.label for curve in curves] == [
+        "BP, step size 0.001",
+        "BP, step size 0.003",
+        "BP, step size 0.01",
+        "CBP",
+    ]
+    brightness = [sum(curve.colour) for curve in curves[:3]]
+    assert brightness[1] - brightness[0] > 0.5
+    assert brightness[2] - brightness[1] > 0.5
+    assert to_hex(curves[1].colour).upper() == style.COLOURS["bp"]
+
+
+@pytest.mark.parametrize("learner", style.COLOURS)
+@pytest.mark.parametrize("variants", [2, 3, 5])
+def test_shades_can_be_told_apart(learner: str, variants: int) -> None:
+    shades = [np.array(style.shade(style.COLOURS[learner], i, variants)) for i in range(variants)]
+    assert all(np.abs(later - earlier).max() > 0.1 for earlier, later in pairwise(shades))
 
 
 def test_every_method_has_its_own_colour_and_label() -> None:
@@ -127,22 +114,24 @@ def test_every_method_has_its_own_colour_and_label() -> None:
 
 
 def test_caption() -> None:
-    config: Config = {
-        "experiment": "demo",
-        "scale": "laptop",
-        "network.width": 100,
-        "data.tasks": 80,
-        "data.task_length": 5000,
-    }
+    config: Config = {"scale": "laptop", "network.width": 100, "data.tasks": 80, "data.task_length": 5000}
     frame = pd.concat([run(name, seed, [80.0] * 80, config=config) for name in ("bp", "cbp") for seed in (0, 1)])
     frame["data_description"] = "5,000 MNIST images"
-    text = " ".join(caption(frame).split())
-    assert text == (
-        "demo: mean and ±1 standard error over seeds (2 each); thin lines: each seed. 5,000 MNIST images, "
-        "scale laptop, width 100, 80 tasks, 5,000 examples a task, bins of 2 tasks."
-    )
+    missing = [Missing("bp", "bp, learner.step_size=0.01", seed) for seed in (3, 4)]
+    sources = [Source("demo", frame, missing), Source("other", problem="no runs in other")]
+    assert caption(sources, "bins of 2 tasks", "thin lines: each seed").splitlines() == [
+        "Mean and ±1 standard error over seeds; bins of 2 tasks; thin lines: each seed.",
+        "demo: 2 seeds, 5,000 MNIST images, scale laptop: smaller than published, width 100, 80 tasks, "
+        "5,000 examples a task. Missing: 2 runs (bp, learner.step_size=0.01: seeds 3, 4).",
+        "other: no runs.",
+    ]
     fewer = frame[(frame["learner.name"] == "cbp") | (frame["seed"] == 0)]
-    assert "over seeds (1 for BP; 2 for CBP)" in " ".join(caption(fewer).split())
+    assert about(fewer).startswith("1 seed (2 for CBP), ")
+    published = frame.assign(**{"data.source": "mnist", "data.tasks": 800, "data.task_length": 60_000})
+    assert "published size" in about(published)
+    assert "smaller" not in about(published)
+    for other in ({"data.tasks": 8}, {"network.width": 50}, {"data.source": "embedded"}):
+        assert "smaller than published" in about(published.assign(**other))
     assert default_bin_size(frame[frame["task"] <= 40]) == 1
     assert default_bin_size(frame[frame["task"] <= 41]) == 2
 
@@ -150,7 +139,7 @@ def test_caption() -> None:
 @pytest.mark.parametrize("sizes", [(0.003,), (0.001, 0.003, 0.01)])
 def test_nothing_overlaps_or_leaves_the_figure(sizes: tuple[float, ...]) -> None:
     runs = [run(name, 0, [80.0] * 9, "incomplete", {"learner.step_size": s}) for name in style.COLOURS for s in sizes]
-    drawn = figure(pd.concat(runs).assign(data_description="5,000 MNIST images " * 12))
+    drawn = frame_with_words(figure(pd.concat(runs)), "A title", "5,000 MNIST images " * 30)
     drawn.draw_without_rendering()
     whole = drawn.bbox
     legend = drawn.legends[0].get_window_extent()
@@ -180,27 +169,48 @@ def results(tmp_path: Path) -> Path:
 def test_draw_twice_gives_the_same_bytes(results: Path) -> None:
     text, paths = draw("demo", results)
     assert [path.name for path in paths] == ["demo.png", "demo.pdf"]
-    assert "80.50 ± 0.50" in text
+    assert text == f"demo: {paths[0]}, .pdf"
     before = [path.read_bytes() for path in paths]
     assert before[0].startswith(b"\x89PNG")
     draw("demo", results)
     assert [path.read_bytes() for path in paths] == before
 
 
-def test_main_prints_table_and_paths(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_prints_the_table_and_where_the_figure_is(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--results-dir", str(results)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("learner")
-    assert printed[-2:] == [str(results / "figures" / "demo.png"), str(results / "figures" / "demo.pdf")]
+    assert "80.50 ± 0.50" in printed[1]
+    assert printed[-1] == f"demo: {results / 'figures' / 'demo.png'}, .pdf"
 
 
-@pytest.mark.parametrize("name", ["nothing", *FIGURES])
-def test_what_cannot_be_drawn_is_one_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["nothing", *(name for name, entry in FIGURES.items() if entry.experiments)])
+def test_what_cannot_be_drawn_is_a_line(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--results-dir", str(tmp_path)]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert ("unknown figure" if name == "nothing" else "no runs in") in lines[0]
+    if name == "nothing":
+        assert lines == [f"unknown figure nothing; there are: {', '.join(FIGURES)}"]
+    else:
+        for experiment, line in zip(FIGURES[name].experiments, lines, strict=True):
+            assert line.startswith(f"no runs in {tmp_path / experiment}; make them with: python -m cbp_experiments -m ")
+            assert line.endswith(f" experiment={experiment}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_that_can_be_drawn_is_drawn(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "demo").rename(results / "methods")
+    (results / "permuted_mnist").mkdir()
+    (results / "methods").rename(results / "permuted_mnist" / "methods")
+    assert main(["--results-dir", str(results)]) == 0
+    printed = capsys.readouterr()
+    assert [line.partition(":")[0] for line in printed.out.splitlines()] == ["fig2a", "fig4", "fig5", "fig6"]
+    experiments = {experiment for entry in PAPER.values() for experiment in entry.experiments}
+    assert printed.err.count("no runs in ") == len(printed.err.splitlines()) == len(experiments) - 1
+
+
+def test_no_runs_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--results-dir", str(tmp_path)]) == 2
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"fig2a.png", "fig2a.pdf"}
 
 
 def test_the_script(results: Path) -> None:

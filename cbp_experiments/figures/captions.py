@@ -1,0 +1,110 @@
+"""The words around a figure: its title, and what is shown, of how many runs, at which scale, from which data."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+
+from cbp_experiments.figures import style
+from cbp_experiments.sources import Source
+from cbp_experiments.summary import show
+
+SCALES = {
+    "smoke": "scale smoke: it only shows that everything works",
+    "laptop": "scale laptop: smaller than published",
+    "paper": "scale paper: the published size",
+}
+TITLE_HEIGHT = 0.3  # inches
+TITLE_FONT: dict[str, Any] = {"size": 11, "weight": "bold"}
+CHARACTERS = 16.0  # of the caption, per inch
+PUBLISHED_EXAMPLES = 48_000_000
+PUBLISHED_WIDTHS = (100, 1000, 2000, 10_000)
+
+
+def frame_with_words(figure: Figure, title: str, caption: str) -> Figure:
+    """Write the title above everything in the figure, its legend included, and the caption below it.
+
+    figure: with constrained layout, which makes room for both.
+    """
+    if figure.legends:  # the layout knows how to put something above the panels, but not two things
+        figure.legends[0].set_title(title, prop=FontProperties(**TITLE_FONT))
+    elif title:
+        figure.suptitle(title, x=0.01, ha="left", **TITLE_FONT)
+    figure.set_figheight(figure.get_figheight() + TITLE_HEIGHT * bool(title))
+    text = "\n".join(textwrap.fill(line, int(CHARACTERS * figure.get_figwidth())) for line in caption.splitlines())
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color="#444444")
+    return figure
+
+
+def caption(sources: Sequence[Source], points: str, note: str = "") -> str:
+    """What the lines are; then a line for each experiment: runs, data, scale, sizes, and which runs are missing.
+
+    points: how many tasks a point is; note: what else is to be known.
+    """
+    shown = [source for source in sources if source.frame is not None]
+    if not sources:
+        return note
+    facts = [f"{source.name}: {about(source.frame)}{lacking(source)}" for source in shown if source.frame is not None]
+    nothing = [f"{source.name}: no runs." for source in sources if source.frame is None]
+    general = "; ".join(filter(None, ["Mean and ±1 standard error over seeds", points, note]))
+    return "\n".join([f"{general}.", *facts, *nothing])
+
+
+def about(frame: pd.DataFrame) -> str:
+    """The facts of an experiment in one sentence."""
+    facts = [
+        seeds(frame),
+        named(frame, "data_description", "{}"),
+        size(frame),
+        named(frame, "network.width", "width {}"),
+        named(frame, "data.tasks", "{} tasks"),
+        named(frame, "data.task_length", "{} examples a task"),
+        named(frame, "data.epochs", "{} epochs a task"),
+        named(frame, "data.train_images", "{} training images a class"),
+    ]
+    return f"{', '.join(filter(None, facts))}."
+
+
+def lacking(source: Source) -> str:
+    return f" Missing: {source.gaps}." if source.gaps else ""
+
+
+def seeds(frame: pd.DataFrame) -> str:
+    """How many runs a mean is of: "5 seeds", "5 seeds (4 for CBP)", "3 to 5 seeds"."""
+    counts = {curve.name: curve.rows["run"].nunique() for curve in style.curves(frame)}
+    (usual, _), *_ = Counter(counts.values()).most_common(1)
+    others = [f"{count} for {name}" for name, count in counts.items() if count != usual]
+    if len(others) > 2:
+        return f"{min(counts.values())} to {max(counts.values())} seeds"
+    text = f"{usual} seed{'' if usual == 1 else 's'}"
+    return f"{text} ({'; '.join(others)})" if others else text
+
+
+def size(frame: pd.DataFrame) -> str:
+    """The scale, and how it stands to the published size."""
+    if is_published_size(frame):
+        return "published size"
+    scales = frame["scale"].unique() if "scale" in frame else []
+    return " / ".join(SCALES.get(scale, f"scale {scale}") for scale in scales)
+
+
+def is_published_size(frame: pd.DataFrame) -> bool:
+    """Whether these are runs on the 48 million examples of all of MNIST, at a width, that the paper's runs had."""
+    keys = ("data.source", "data.tasks", "data.task_length", "network.width")
+    if any(key not in frame for key in keys):
+        return False
+    examples = frame["data.tasks"] * frame["data.task_length"]
+    widths = frame["network.width"].isin(PUBLISHED_WIDTHS)
+    return bool(((frame["data.source"] == "mnist") & (examples == PUBLISHED_EXAMPLES) & widths).all())
+
+
+def named(frame: pd.DataFrame, column: str, text: str) -> str:
+    """The values of a config column in words; empty when the runs do not have it."""
+    values = sorted(frame[column].dropna().unique()) if column in frame else []
+    parts = [f"{value:,}" if isinstance(value, int | np.integer) else show(value) for value in values]
+    return text.format(" / ".join(parts)) if parts else ""

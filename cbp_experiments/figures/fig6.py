@@ -1,0 +1,24 @@
+"""Continual backpropagation against BP, L2 and SnP on Online Permuted MNIST (paper figure 6): the four metrics."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cbp_experiments.figures import four_panels
+
+LEARNERS = ("bp", "l2", "snp", "cbp")
+
+
+def fig6(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
+    """Draw online accuracy, dead units, weight magnitude and effective rank, a point a task, into four axes.
+
+    frame: as `results.load_experiment` returns it.
+    """
+    return four_panels.four_panels(frame, axes, bin_size=1, runs=False)
+
+
+def figure(frame: pd.DataFrame) -> Figure:
+    """The four panels with their legend above."""
+    return four_panels.figure(frame, bin_size=1, runs=False)

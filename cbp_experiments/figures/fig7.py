@@ -1,0 +1,28 @@
+"""Continual backpropagation against SnP, L2 and BP on Continual ImageNet (paper figure 7)."""
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cbp_experiments.figures import panels, style
+
+LEARNERS = ("cbp", "snp", "l2", "bp")
+HEIGHT = 4.0  # inches
+
+
+def fig7(frame: pd.DataFrame, ax: Axes) -> Axes:
+    """Draw the test accuracy of each setting, in bins of 50 tasks, into `ax`, with their names beside their ends.
+
+    frame: as `results.load_experiment` returns it.
+    """
+    panels.over_tasks(ax, style.curves(frame), "accuracy", panels.TASKS_PER_BIN, label=panels.TEST)
+    style.name_ends(ax, HEIGHT)
+    return ax
+
+
+def figure(frame: pd.DataFrame) -> Figure:
+    with matplotlib.rc_context(style.RC):
+        drawn = Figure(figsize=(8.5, HEIGHT), layout="constrained")
+        fig7(frame, drawn.subplots())
+    return drawn

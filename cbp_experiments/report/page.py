@@ -1,0 +1,159 @@
+"""results/report.html from the CSVs: the command line behind scripts/report.py."""
+
+import argparse
+import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from operator import methodcaller
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.figures.captions import about, caption, size
+from cbp_experiments.figures.draw import PAPER, loader, picture, sources_of, write_figure
+from cbp_experiments.report import provenance
+from cbp_experiments.report.findings import Finding
+from cbp_experiments.report.sections import SECTIONS
+from cbp_experiments.report.tables import COLUMNS, Row, methods
+from cbp_experiments.results import write_atomically
+from cbp_experiments.sources import Source
+
+TABLES = ("permuted_mnist/methods", "continual_imagenet/methods", "continual_imagenet/more_methods")
+VERDICTS = {True: "agrees with the paper", False: "does not agree", None: "cannot be said"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A figure on the page. picture: a PNG as a data URI, or nothing where there are no runs."""
+
+    name: str
+    title: str
+    paper: str
+    picture: str
+    caption: str
+    findings: list[Finding]
+    missing: list[str]
+    made: list[provenance.Made]
+
+    @property
+    def verdict(self) -> str:
+        """The sum of the findings, in a few words."""
+        if not self.picture:
+            return "no runs"
+        if not self.findings:
+            return ""
+        agreeing, differing, unknown = (
+            sum(finding.agrees is verdict for finding in self.findings) for verdict in (True, False, None)
+        )
+        if agreeing == len(self.findings):
+            return VERDICTS[True]
+        counts = [f"agrees in {agreeing} of {len(self.findings)} points"] if agreeing + differing else []
+        return ", ".join([*counts, *([f"{unknown} cannot be said"] if unknown else [])])
+
+    @property
+    def agrees(self) -> bool | None:
+        verdicts = [finding.agrees for finding in self.findings]
+        return False if False in verdicts else None if None in verdicts or not self.picture else True
+
+
+@dataclass(frozen=True)
+class Table:
+    """All methods of an experiment."""
+
+    experiment: str
+    caption: str
+    rows: list[Row]
+    missing: list[str]
+
+
+def part(name: str, sources: Sequence[Source], results_dir: Path) -> Part:
+    """One figure: drawn, and looked at."""
+    entry, section = PAPER[name], SECTIONS[name]
+    there = not sources or any(source.frame is not None for source in sources)
+    return Part(
+        name=name,
+        title=entry.title,
+        paper=section.paper,
+        picture=png(name, sources) if there else "",
+        caption=caption(sources, entry.points(sources), entry.note),
+        findings=section.look([source.frame for source in sources]),
+        missing=[text for source in sources if (text := gap(source, results_dir))],
+        made=[provenance.made(source) for source in sources if source.frame is not None],
+    )
+
+
+def table(source: Source, results_dir: Path) -> Table:
+    missing = gap(source, results_dir)
+    rows = [] if source.frame is None else methods(source.frame)
+    facts = "" if source.frame is None else about(source.frame)
+    return Table(source.name, facts, rows, [missing] if missing else [])
+
+
+def gap(source: Source, results_dir: Path) -> str:
+    """What of an experiment is missing, in a sentence without a path of the machine; nothing if it is whole."""
+    if source.problem:
+        return source.problem.replace(str(results_dir), "results")
+    return f"missing of {source.name}: {source.gaps}" if source.gaps else ""
+
+
+def png(name: str, sources: Sequence[Source]) -> str:
+    """The figure as a data URI."""
+    buffer = BytesIO()
+    write_figure(picture(name, sources), buffer)
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
+
+
+def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
+    """How large the runs are, against the published ones: the experiments of each size."""
+    found: dict[str, list[str]] = {}
+    for source in sources:
+        if source.frame is not None:
+            found.setdefault(size(source.frame) or "of no named scale", []).append(source.name)
+    return found
+
+
+def page(results_dir: Path) -> str:
+    """The page as HTML, the same for the same runs. Raises ConfigError when there are no runs at all."""
+    load = loader(results_dir)
+    names = dict.fromkeys(experiment for entry in PAPER.values() for experiment in entry.experiments)
+    sources = [load(name) for name in names]
+    if all(source.frame is None for source in sources):
+        command = f"{provenance.COMMAND}{next(iter(names))}"
+        raise ConfigError(f"no runs of the paper's experiments in {results_dir}; make some with: {command}")
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("page.html").render(
+        parts=[part(name, sources_of(name, load), results_dir) for name in PAPER],
+        tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],
+        columns=COLUMNS,
+        sizes=sizes(sources),
+        verdicts=VERDICTS,
+    )
+
+
+def write_page(results_dir: Path) -> Path:
+    """Write results_dir/report.html, whole or not at all. Raises ConfigError when there are no runs at all."""
+    path = results_dir / "report.html"
+    write_atomically(path, methodcaller("write", page(results_dir).encode()))
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code, 2 after a line about what is wrong."""
+    parser = argparse.ArgumentParser(prog="report", description="Write report.html from the CSVs of the runs.")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        print(write_page(options.results_dir))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,65 @@
+"""Where the runs of a figure come from: the command, how many, how long, by which versions of what."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cbp_experiments.sources import Source
+from cbp_experiments.summary import show
+
+COMMAND = "python -m cbp_experiments -m experiment="
+COMMIT_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Made:
+    """The runs of an experiment, in words. time: the sum over its runs, which may have been trained side by side."""
+
+    command: str
+    runs: str
+    time: str
+    versions: str
+    commits: str
+
+
+def made(source: Source) -> Made:
+    """What run.json says of the runs of an experiment that is there."""
+    assert source.frame is not None
+    facts = source.facts
+    status = facts["status"].value_counts()
+    others = [f"{status[name]} of them {name}" for name in ("incomplete", "diverged") if name in status]
+    runs = ", ".join([f"{len(facts)} run{'' if len(facts) == 1 else 's'}", *others])
+    seconds = facts["wall_seconds"].sum() if "wall_seconds" in facts else 0.0
+    names = [column for column in facts if column.startswith("versions.")]
+    versions = [f"{name.removeprefix('versions.')} {text}" for name in names if (text := _distinct(facts, name))]
+    engines = [f"engine {_distinct(facts, 'engine')}", f"on {_distinct(facts, 'device')}"]
+    commits = _distinct(facts, "git_commit", COMMIT_DIGITS) or "none recorded"
+    return Made(
+        f"{COMMAND}{source.name}{_scale(source.frame)}", runs, duration(seconds),
+        ", ".join([*versions, " ".join(engines)]), commits,
+    )  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """As "45 s", "12 min" or "3.4 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _scale(frame: pd.DataFrame) -> str:
+    scales = [scale for scale in frame["scale"].unique() if scale != "laptop"] if "scale" in frame else []
+    return "".join(f" scale={scale}" for scale in scales[:1])
+
+
+def _distinct(facts: pd.DataFrame, column: str, characters: int | None = None) -> str:
+    """The values of a column, each once; of commits the first characters and whether files differed from them."""
+    if column not in facts:
+        return ""
+    values = dict.fromkeys(show(value) for value in facts[column].dropna())
+    return " / ".join(dict.fromkeys(_short(value, characters) for value in values))
+
+
+def _short(value: str, characters: int | None) -> str:
+    changed = ", with changes" if characters and value.endswith("-dirty") else ""
+    return value[:characters] + changed

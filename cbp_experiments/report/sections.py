@@ -1,0 +1,184 @@
+"""What the paper found, figure by figure, in our own words; and what of the runs speaks to it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cbp_experiments.report.findings import (
+    Finding,
+    best_of,
+    changes,
+    compare,
+    keeps,
+    last_by_seed,
+    loses,
+    moves,
+    steadier,
+)
+
+Frames = Sequence[pd.DataFrame | None]
+LEVEL = 3.0  # percentage points: what is about on a level
+
+
+@dataclass(frozen=True)
+class Section:
+    """paper: what it found; look: the findings of the frames of the figure's experiments, None where there are none."""
+
+    paper: str
+    look: Callable[[Frames], list[Finding]]
+
+
+def only(frame: pd.DataFrame, *learners: str) -> pd.DataFrame:
+    return frame[frame["learner.name"].isin(learners)].reset_index(drop=True)
+
+
+def fig1(frames: Frames) -> list[Finding]:
+    (frame,) = frames
+    if frame is None:
+        return []
+    return [*loses(only(frame, "bp")), *level_with_linear(frame)]
+
+
+def level_with_linear(frame: pd.DataFrame) -> list[Finding]:
+    """Whether the setting of BP that ends lowest ends about where the linear learner does."""
+    last = [(c.last, c.name) for c in changes(only(frame, "bp"), "accuracy") if c.seeds]
+    linear = last_by_seed(frame, "linear", "accuracy")
+    if not last or linear.empty:
+        return [Finding("BP against the linear learner: no complete runs to compare.", None)]
+    lowest, name = min(last)
+    away = lowest - float(linear.mean())
+    level = abs(away) <= LEVEL
+    apart = f"{'within' if level else 'further apart than'} {LEVEL:g} points"
+    return [Finding(f"{name} ends at {lowest:.2f} %, the linear learner at {linear.mean():.2f} %: {apart}.", level)]
+
+
+def fig2b(frames: Frames) -> list[Finding]:
+    names = ("Step sizes", "Widths", "Rates of change", "Published size")
+    found = []
+    for name, frame in zip(names, frames, strict=True):
+        if frame is not None:
+            rates = "data.task_length" in frame and frame["data.task_length"].nunique() > 1
+            rows = frame.drop(columns="data.tasks") if rates else frame  # it says the same
+            found += [Finding(f"{name}. {finding.text}", finding.agrees) for finding in loses(rows)]
+    return found
+
+
+def fig3(frames: Frames) -> list[Finding]:
+    (frame,) = frames
+    return [] if frame is None else within(frame)
+
+
+def within(frame: pd.DataFrame) -> list[Finding]:
+    return [
+        *moves(frame, "dead_units", "rises"),
+        *moves(frame, "weight_magnitude", "rises"),
+        *moves(frame, "effective_rank", "falls"),
+    ]
+
+
+def fig4(frames: Frames) -> list[Finding]:
+    (frame,) = frames
+    if frame is None:
+        return []
+    return [
+        *moves(only(frame, "bp", "dropout", "onlinenorm", "adam"), "accuracy", "falls"),
+        *compare(frame, "accuracy", "l2", ["bp"], "above"),
+        *compare(frame, "accuracy", "snp", ["bp"], "above"),
+        *keeps(frame, "cbp"),
+        *best_of(frame, "cbp"),
+    ]
+
+
+def fig5(frames: Frames) -> list[Finding]:
+    (frame,) = frames
+    if frame is None:
+        return []
+    return [
+        *within(only(frame, "bp")),
+        *compare(frame, "weight_magnitude", "l2", ["bp"], "below"),
+        *compare(frame, "weight_magnitude", "snp", ["bp"], "below"),
+        *cbp_within(frame),
+    ]
+
+
+def cbp_within(frame: pd.DataFrame) -> list[Finding]:
+    return [
+        *compare(frame, "dead_units", "cbp", ["bp"], "below"),
+        *compare(frame, "weight_magnitude", "cbp", ["bp"], "below"),
+        *compare(frame, "effective_rank", "cbp", ["bp"], "above"),
+    ]
+
+
+def fig6(frames: Frames) -> list[Finding]:
+    (frame,) = frames
+    if frame is None:
+        return []
+    return [
+        *keeps(frame, "cbp"),
+        *compare(frame, "accuracy", "cbp", ["snp", "l2", "bp"], "above"),
+        *cbp_within(frame),
+    ]
+
+
+def fig7(frames: Frames) -> list[Finding]:
+    (frame,) = frames
+    if frame is None:
+        return []
+    return [
+        *moves(only(frame, "bp"), "accuracy", "falls"),
+        *moves(only(frame, "cbp"), "accuracy", "rises"),
+        *compare(frame, "accuracy", "cbp", ["snp", "l2", "bp"], "above"),
+    ]
+
+
+def fig8(frames: Frames) -> list[Finding]:
+    (frame,) = frames
+    if frame is None:
+        return []
+    return [*steadier(frame, "cbp", ["l2", "snp"]), *steadier(frame, "cbp", ["l2", "snp"], neighbours=3)]
+
+
+SECTIONS = {
+    "fig1": Section(
+        "Backpropagation learns its first tasks well and loses that ability: from about 89 % on early tasks, test "
+        "accuracy falls to about 77 % on the 2000th, about the level of a linear learner. It falls at every step size.",
+        fig1,
+    ),
+    "fig2a": Section("Every task shows the same images under a pixel permutation of its own.", lambda frames: []),
+    "fig2b": Section(
+        "Online accuracy of backpropagation falls over the tasks, at every step size, every width of the network and "
+        "every rate of change.",
+        fig2b,
+    ),
+    "fig3": Section(
+        "While backpropagation loses plasticity, more and more units are dead, the weights grow, and the effective "
+        "rank of what the hidden layers represent falls, at all three step sizes.",
+        fig3,
+    ),
+    "fig4": Section(
+        "Adam, dropout and normalization lose plasticity as backpropagation does. L2 regularization and shrink and "
+        "perturb lose less. Only continual backpropagation keeps its accuracy.",
+        fig4,
+    ),
+    "fig5": Section(
+        "Backpropagation gathers dead units and large weights and loses rank. Weight decay keeps weights small, in L2 "
+        "as in shrink and perturb. Continual backpropagation has few dead units, small weights and a high rank.",
+        fig5,
+    ),
+    "fig6": Section(
+        "Against backpropagation, L2 and shrink and perturb, only continual backpropagation keeps its accuracy over "
+        "all tasks, with few dead units, small weights and a high effective rank.",
+        fig6,
+    ),
+    "fig7": Section(
+        "Over 5000 tasks of Continual ImageNet, continual backpropagation ends above where it was on its first tasks, "
+        "and above shrink and perturb, L2 and backpropagation, which loses accuracy.",
+        fig7,
+    ),
+    "fig8": Section(
+        "Continual backpropagation does well over a wide range of replacement rates, while L2 and shrink and perturb "
+        "depend much on their hyperparameter.",
+        fig8,
+    ),
+}

@@ -1,0 +1,61 @@
+"""What an experiment consists of, trained or not: planned.json, which the commands write that train it.
+
+    results/<experiment>/planned.json     {run: {"setting": "bp, learner.step_size=0.01", "seed": 3}, ...}
+
+Runs are only ever added to it, by several processes at once if need be; the lock is the kernel's, as that of a run is.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from filelock import FileLock
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.results.files import first_line, remove, write_atomically, writing
+
+
+class Planned(TypedDict):
+    """A run: what tells its setting from the others of the experiment, its learner first, and its seed."""
+
+    setting: str
+    seed: int
+
+
+def add_to_plan(folder: Path, runs: Mapping[str, Planned]) -> None:
+    """Add runs, by name, to the plan of the experiment in `folder`; nothing is written when it knows them all.
+
+    Raises ConfigError when the file is damaged or cannot be written.
+    """
+    if runs.keys() <= plan_of(folder).keys():
+        return
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".planned.lock")
+        lock.acquire()
+    try:
+        plan = {**runs, **plan_of(folder)}  # an entry that is there stays as it is
+        text = json.dumps(dict(sorted(plan.items())), indent=1) + "\n"
+        write_atomically(folder / "planned.json", lambda handle: handle.write(text.encode()))
+    finally:
+        remove(Path(lock.lock_file))
+        lock.release()
+
+
+def plan_of(folder: Path) -> dict[str, Planned]:
+    """The plan of the experiment in `folder`; empty where there is none. Raises ConfigError when it is damaged."""
+    path = folder / "planned.json"
+    try:
+        plan: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(plan, dict) or not all(map(_is_entry, plan.values())):
+            raise ValueError("not a setting and a seed for each run")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({first_line(error)}); delete it, the command of its sweep makes it again"
+        ) from error
+    return plan
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("setting"), str) and isinstance(entry.get("seed"), int)

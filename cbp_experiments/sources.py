@@ -1,0 +1,103 @@
+"""An experiment as figures and report find it: its runs, which of them are missing, what is wrong."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.results import load_experiment, load_facts, plan_of
+from cbp_experiments.summary import settings, show
+
+MOST = 4  # settings that a line names
+
+
+class Missing(NamedTuple):
+    """A run that is not there."""
+
+    learner: str
+    setting: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """An experiment. frame: as `results.load_experiment` returns it; None when there is nothing, and `problem` why.
+
+    facts: of its runs, as `results.load_facts` returns them. absent: learners asked for of which nothing is known.
+    """
+
+    name: str
+    frame: pd.DataFrame | None = None
+    missing: list[Missing] = field(default_factory=list)
+    problem: str = ""
+    facts: pd.DataFrame = field(default_factory=pd.DataFrame)
+    absent: tuple[str, ...] = ()
+
+    @property
+    def gaps(self) -> str:
+        """What is missing of an experiment that is there, in words; empty when nothing is."""
+        absent = f"all runs of {', '.join(self.absent)}" if self.absent else ""
+        return "; ".join(filter(None, [listed(self.missing), absent]))
+
+    def of(self, learners: Collection[str]) -> "Source":
+        """The part of these learners; all of it for none."""
+        if self.frame is None or not learners:
+            return self
+        frame = self.frame[self.frame["learner.name"].isin(list(learners))].reset_index(drop=True)
+        missing = [run for run in self.missing if run.learner in learners]
+        if frame.empty:
+            return Source(self.name, None, missing, f"no runs of {', '.join(learners)} in {self.name}")
+        facts = self.facts[self.facts["run"].isin(frame["run"])] if len(self.facts) else self.facts
+        known = {*frame["learner.name"], *(run.learner for run in missing)}
+        absent = tuple(learner for learner in learners if learner not in known)
+        return replace(self, frame=frame, missing=missing, facts=facts, absent=absent)
+
+
+def load_source(results_dir: Path, name: str) -> Source:
+    """The experiment `name` under `results_dir`; never raises for what is missing or damaged: `problem` says it."""
+    folder = results_dir / name
+    try:
+        frame = load_experiment(folder, name)
+        return Source(name, frame, missing_runs(folder, frame), facts=load_facts(folder))
+    except ConfigError as error:
+        return Source(name, problem=str(error))
+
+
+def missing_runs(folder: Path, frame: pd.DataFrame) -> list[Missing]:
+    """The planned runs of which there is no metrics.csv, in the order of their settings and seeds.
+
+    frame: the runs that are there. Without a plan: the seeds that a setting lacks and others at its scale have.
+    """
+    if plan := plan_of(folder):
+        gone = [entry for name, entry in plan.items() if not (folder / name / "metrics.csv").exists()]
+        return sorted(Missing(e["setting"].partition(",")[0], e["setting"], e["seed"]) for e in gone)
+    return _lacking_seeds(frame)
+
+
+def listed(missing: Sequence[Missing]) -> str:
+    """As words: "3 runs (bp, learner.step_size=0.01: seeds 1, 2; cbp: seed 0)"; empty when nothing is missing."""
+    if not missing:
+        return ""
+    parts = []
+    for setting, runs in groupby(missing, key=lambda run: run.setting):
+        seeds = [str(run.seed) for run in runs]
+        parts.append(f"{setting}: {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}")
+    more = [f"{len(parts) - MOST} more settings"] if len(parts) > MOST else []
+    return f"{len(missing)} {'run' if len(missing) == 1 else 'runs'} ({'; '.join([*parts[:MOST], *more])})"
+
+
+def _lacking_seeds(frame: pd.DataFrame) -> list[Missing]:
+    by, runs = settings(frame), frame.drop_duplicates("run").reset_index(drop=True)
+    scales = runs["scale"] if "scale" in runs else pd.Series("", runs.index)
+    missing = []
+    for key, group in runs.groupby(by, dropna=False):
+        peers = runs[runs["learner.name"] == key[0]]
+        differing = [(n, v) for n, v in zip(by[1:], key[1:], strict=True) if peers[n].nunique(dropna=False) > 1]
+        setting = ", ".join([str(key[0]), *(f"{name}={show(value)}" for name, value in differing)])
+        seeds = set(runs.loc[scales == scales[group.index[0]], "seed"])
+        missing += [Missing(str(key[0]), setting, seed) for seed in sorted(seeds - set(group["seed"]))]
+    return missing
