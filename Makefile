@@ -29,10 +29,10 @@ results: install ## Train what the paper's figures need and is not there yet; SC
 	exit $$failed
 
 figures: install ## Draw all figures that there are results for, without training
-	$(python) scripts/figures.py
+	$(python) scripts/figures.py --scale $(SCALE)
 
 report: install ## Write results/report.html: all figures, and what they say to the paper
-	$(python) scripts/report.py
+	$(python) scripts/report.py --scale $(SCALE)
 
 test: install ## Run the tests, except the slow ones
 	$(python) -m pytest -n auto -m "not slow"

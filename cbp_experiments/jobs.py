@@ -51,7 +51,8 @@ def write_plans(jobs: list[tuple[str, Job]]) -> None:
             if data not in loaded:
                 loaded = {data: job.data.load()}
             for run in plan(job, loaded[data])[-1]:
-                plans[run.folder.path.parent][run.name] = {"setting": setting, "seed": run.config["seed"]}
+                entry = Planned(setting=setting, seed=run.config["seed"], scale=job.scale)
+                plans[run.folder.path.parent][run.name] = entry
     for folder, runs in plans.items():
         add_to_plan(folder, runs)
 

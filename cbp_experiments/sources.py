@@ -13,6 +13,7 @@ from cbp_experiments.results import load_experiment, load_facts, plan_of
 from cbp_experiments.summary import settings, show
 
 MOST = 4  # settings that a line names
+SCALES = ("paper", "laptop", "smoke")
 
 
 class Missing(NamedTuple):
@@ -28,6 +29,7 @@ class Source:
     """An experiment. frame: as `results.load_experiment` returns it; None when there is nothing, and `problem` why.
 
     facts: of its runs, as `results.load_facts` returns them. absent: learners asked for of which nothing is known.
+    other_scales: those at which it has runs that are not in the frame, which holds one scale only.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Source:
     problem: str = ""
     facts: pd.DataFrame = field(default_factory=pd.DataFrame)
     absent: tuple[str, ...] = ()
+    other_scales: tuple[str, ...] = ()
 
     @property
     def gaps(self) -> str:
@@ -57,12 +60,24 @@ class Source:
         return replace(self, frame=frame, missing=missing, facts=facts, absent=absent)
 
 
-def load_source(results_dir: Path, name: str) -> Source:
-    """The experiment `name` under `results_dir`; never raises for what is missing or damaged: `problem` says it."""
+def load_source(results_dir: Path, scale: str | None, name: str) -> Source:
+    """The experiment `name` under `results_dir`; never raises for what is missing or damaged: `problem` says it.
+
+    scale: whose runs are wanted; None: the largest at which there are some.
+    """
     folder = results_dir / name
     try:
-        frame = load_experiment(folder, name)
-        return Source(name, frame, missing_runs(folder, frame), facts=load_facts(folder))
+        whole, facts = load_experiment(folder, name), load_facts(folder)
+        if "scale" not in whole:
+            return Source(name, whole, missing_runs(folder, whole), facts=facts)
+        scales = sorted(whole["scale"].unique(), key=lambda s: SCALES.index(s) if s in SCALES else len(SCALES))
+        chosen = scale or scales[0]
+        if chosen not in scales:
+            raise ConfigError(f"no runs of {name} at scale {chosen} in {results_dir}, but at {', '.join(scales)}")
+        frame = whole[whole["scale"] == chosen].reset_index(drop=True)
+        facts = facts[facts["run"].isin(frame["run"])].reset_index(drop=True)
+        others = tuple(other for other in scales if other != chosen)
+        return Source(name, frame, missing_runs(folder, frame), facts=facts, other_scales=others)
     except ConfigError as error:
         return Source(name, problem=str(error))
 
@@ -70,10 +85,12 @@ def load_source(results_dir: Path, name: str) -> Source:
 def missing_runs(folder: Path, frame: pd.DataFrame) -> list[Missing]:
     """The planned runs of which there is no metrics.csv, in the order of their settings and seeds.
 
-    frame: the runs that are there. Without a plan: the seeds that a setting lacks and others at its scale have.
+    frame: the runs that are there, at one scale. Without a plan: the seeds that a setting lacks and others have.
     """
     if plan := plan_of(folder):
-        gone = [entry for name, entry in plan.items() if not (folder / name / "metrics.csv").exists()]
+        scales = set(frame["scale"]) if "scale" in frame else {entry["scale"] for entry in plan.values()}
+        at_scale = {name: entry for name, entry in plan.items() if entry["scale"] in scales}
+        gone = [entry for name, entry in at_scale.items() if not (folder / name / "metrics.csv").exists()]
         return sorted(Missing(e["setting"].partition(",")[0], e["setting"], e["seed"]) for e in gone)
     return _lacking_seeds(frame)
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results import Planned, add_to_plan, plan_of
+from cbp_experiments.results import Planned, RunFolder, add_to_plan, plan_of
 from cbp_experiments.sources import Missing, Source, listed, load_source, missing_runs
 from tests.command import call, train
 from tests.figures.frames import run
@@ -33,11 +33,11 @@ def test_a_sweep_writes_its_plan_and_what_is_deleted_is_named(folder: Path) -> N
     assert {(entry["setting"], entry["seed"]) for entry in plan.values()} == {
         (s, seed) for s in settings for seed in (0, 1)
     }
-    assert not (experiment / ".planned.lock").exists()
-    assert load_source(folder / "results", "permuted_mnist").missing == []
-    (gone,) = [name for name, entry in plan.items() if entry == {"setting": "cbp, learner.step_size=0.003", "seed": 1}]
+    assert load_source(folder / "results", None, "permuted_mnist").missing == []
+    wanted = {"setting": "cbp, learner.step_size=0.003", "seed": 1, "scale": "smoke"}
+    (gone,) = [name for name, entry in plan.items() if entry == wanted]
     shutil.rmtree(experiment / gone)
-    source = load_source(folder / "results", "permuted_mnist")
+    source = load_source(folder / "results", None, "permuted_mnist")
     assert source.missing == [Missing("cbp", "cbp, learner.step_size=0.003", 1)]
     assert source.of(["bp"]).missing == []
 
@@ -51,21 +51,23 @@ def test_a_single_job_and_a_sweep_that_cannot_be_done_plan_nothing(folder: Path)
 
 
 def test_plans_are_added_to(folder: Path) -> None:
-    first: dict[str, Planned] = {"a": {"setting": "bp", "seed": 0}}
+    first: dict[str, Planned] = {"a": {"setting": "bp", "seed": 0, "scale": "smoke"}}
     add_to_plan(folder / "x", first)
     before = (folder / "x" / "planned.json").stat()
-    add_to_plan(folder / "x", {"a": {"setting": "bp, learner.step_size=0.01", "seed": 0}})
+    add_to_plan(folder / "x", {"a": {"setting": "bp, learner.step_size=0.01", "seed": 0, "scale": "smoke"}})
     after = (folder / "x" / "planned.json").stat()
     assert (before.st_mtime_ns, before.st_ino) == (after.st_mtime_ns, after.st_ino)  # nothing new, nothing written
-    add_to_plan(folder / "x", {"b": {"setting": "cbp", "seed": 0}})
-    assert plan_of(folder / "x") == {**first, "b": {"setting": "cbp", "seed": 0}}
+    second: dict[str, Planned] = {"b": {"setting": "cbp", "seed": 0, "scale": "smoke"}}
+    add_to_plan(folder / "x", second)
+    assert plan_of(folder / "x") == {**first, **second}
 
 
 def test_many_at_once_lose_nothing(folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda seed: add_to_plan(folder, {f"run{seed}": {"setting": "bp", "seed": seed}}), range(24)))
+        plans = [{f"run{seed}": Planned(setting="bp", seed=seed, scale="smoke")} for seed in range(24)]
+        list(pool.map(lambda plan: add_to_plan(folder, plan), plans))
     assert {entry["seed"] for entry in plan_of(folder).values()} == set(range(24))
-    assert [path.name for path in folder.iterdir()] == ["planned.json"]
+    assert {path.name for path in folder.iterdir()} == {"planned.json", ".planned.lock"}
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}', '{"a": {"setting": "bp"}}'])
@@ -86,8 +88,24 @@ def test_without_a_plan_the_seeds_that_others_have_are_missing(folder: Path) -> 
     ]
     scales = [run("bp", seed, [1.0], config={"scale": "laptop"}) for seed in (0, 1)]
     assert missing_runs(folder, pd.concat([*scales, run("bp", 0, [1.0], config={"scale": "smoke"})])) == []
-    (folder / "planned.json").write_text(json.dumps({"x": {"setting": "adam", "seed": 5}}))
+    (folder / "planned.json").write_text(json.dumps({"x": {"setting": "adam", "seed": 5, "scale": "laptop"}}))
     assert missing_runs(folder, pd.concat(runs)) == [Missing("adam", "adam", 5)]  # the plan knows better
+    other = run("bp", 0, [1.0], config={"scale": "smoke"})
+    assert missing_runs(folder, other) == []  # another scale's plan
+
+
+def test_one_scale_is_shown_the_largest_unless_another_is_asked_for(folder: Path) -> None:
+    for scale in ("smoke", "laptop"):
+        config = {"experiment": "x", "scale": scale, "seed": 0, "learner": {"name": "bp"}}
+        made = RunFolder(folder / "x" / scale)
+        made.begin(config, {})
+        made.finish("complete", [{"task": 1, "accuracy": 50.0}], 1.0)
+    largest, smoke = load_source(folder, None, "x"), load_source(folder, "smoke", "x")
+    assert largest.frame is not None
+    assert smoke.frame is not None
+    assert (list(largest.frame["run"]), list(largest.facts["run"])) == (["laptop"], ["laptop"])
+    assert (list(smoke.frame["run"]), smoke.other_scales) == (["smoke"], ("laptop",))
+    assert load_source(folder, "paper", "x").problem == f"no runs of x at scale paper in {folder}, but at laptop, smoke"
 
 
 def test_missing_runs_in_words() -> None:

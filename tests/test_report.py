@@ -174,7 +174,7 @@ def results(tmp_path: Path) -> Path:
     for learner, start, end in (("bp", 80.0, 70.0), ("cbp", 80.0, 82.0)):
         for seed in (0, 1):
             path = folder / f"{learner}_seed{seed}"
-            add_to_plan(folder, {path.name: {"setting": learner, "seed": seed}})
+            add_to_plan(folder, {path.name: {"setting": learner, "seed": seed, "scale": "laptop"}})
             if (learner, seed) == ("cbp", 1):
                 continue
             config = {"experiment": "permuted_mnist/methods", "scale": "laptop", "learner": {"name": learner}}

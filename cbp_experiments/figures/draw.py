@@ -87,9 +87,9 @@ _METADATA: dict[str, dict[str, str | None]] = {
 Load = Callable[[str], Source]
 
 
-def loader(results_dir: Path) -> Load:
-    """Reads each experiment under `results_dir` once."""
-    return cache(partial(load_source, results_dir))
+def loader(results_dir: Path, scale: str | None = None) -> Load:
+    """Reads each experiment under `results_dir` once; scale: as `sources.load_source` has it."""
+    return cache(partial(load_source, results_dir, scale))
 
 
 def sources_of(name: str, load: Load) -> list[Source]:
@@ -121,7 +121,8 @@ def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, l
     sources = sources_of(name, load or loader(results_dir))
     paths = save(picture(name, sources), results_dir / "figures" / name)
     gaps = [source.problem or (source.gaps and f"missing of {source.name}: {source.gaps}") for source in sources]
-    return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *filter(None, gaps)]), paths
+    others = [f"not in it: {s.name} at scale {', '.join(s.other_scales)}" for s in sources if s.other_scales]
+    return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *filter(None, gaps), *others]), paths
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
@@ -149,8 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="figures", description="Draw figures from the CSVs of their runs.")
     parser.add_argument("figures", nargs="*", help=f"some of: {', '.join(FIGURES)}; all of the paper's by default")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
+    parser.add_argument("--scale", help="of the runs; by default the largest at which an experiment has some")
     options = parser.parse_args(arguments)
-    load = loader(options.results_dir)
+    load = loader(options.results_dir, options.scale)
     demo = ["demo"] if any((options.results_dir / "demo").glob("*/metrics.csv")) else []
     drawn, problems = [], dict[str, None]()
     for name in options.figures or [*demo, *PAPER]:

@@ -115,9 +115,9 @@ def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
     return found
 
 
-def page(results_dir: Path) -> str:
+def page(results_dir: Path, scale: str | None = None) -> str:
     """The page as HTML, the same for the same runs. Raises ConfigError when there are no runs at all."""
-    load = loader(results_dir)
+    load = loader(results_dir, scale)
     names = dict.fromkeys(experiment for entry in PAPER.values() for experiment in entry.experiments)
     sources = [load(name) for name in names]
     if all(source.frame is None for source in sources):
@@ -139,10 +139,10 @@ def page(results_dir: Path) -> str:
     )
 
 
-def write_page(results_dir: Path) -> Path:
+def write_page(results_dir: Path, scale: str | None = None) -> Path:
     """Write results_dir/report.html, whole or not at all. Raises ConfigError when there are no runs at all."""
     path = results_dir / "report.html"
-    write_atomically(path, methodcaller("write", page(results_dir).encode()))
+    write_atomically(path, methodcaller("write", page(results_dir, scale).encode()))
     return path
 
 
@@ -150,9 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after a line about what is wrong."""
     parser = argparse.ArgumentParser(prog="report", description="Write report.html from the CSVs of the runs.")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
+    parser.add_argument("--scale", help="of the runs; by default the largest at which an experiment has some")
     options = parser.parse_args(arguments)
     try:
-        print(write_page(options.results_dir))
+        print(write_page(options.results_dir, options.scale))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

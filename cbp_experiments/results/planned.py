@@ -1,6 +1,7 @@
 """What an experiment consists of, trained or not: planned.json, which the commands write that train it.
 
-    results/<experiment>/planned.json     {run: {"setting": "bp, learner.step_size=0.01", "seed": 3}, ...}
+    results/<experiment>/planned.json     {run: {"setting": "bp, learner.step_size=0.01", "seed": 3,
+                                                  "scale": "laptop"}, ...}
 
 Runs are only ever added to it, by several processes at once if need be; the lock is the kernel's, as that of a run is.
 """
@@ -13,7 +14,7 @@ from typing import Any, TypedDict
 from filelock import FileLock
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results.files import first_line, remove, write_atomically, writing
+from cbp_experiments.results.files import first_line, write_atomically, writing
 
 
 class Planned(TypedDict):
@@ -21,6 +22,7 @@ class Planned(TypedDict):
 
     setting: str
     seed: int
+    scale: str
 
 
 def add_to_plan(folder: Path, runs: Mapping[str, Planned]) -> None:
@@ -32,14 +34,13 @@ def add_to_plan(folder: Path, runs: Mapping[str, Planned]) -> None:
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".planned.lock")
+        lock = FileLock(folder / ".planned.lock")  # it stays: whoever removed it might take it from one who waits
         lock.acquire()
     try:
         plan = {**runs, **plan_of(folder)}  # an entry that is there stays as it is
         text = json.dumps(dict(sorted(plan.items())), indent=1) + "\n"
         write_atomically(folder / "planned.json", lambda handle: handle.write(text.encode()))
     finally:
-        remove(Path(lock.lock_file))
         lock.release()
 
 
@@ -49,7 +50,7 @@ def plan_of(folder: Path) -> dict[str, Planned]:
     try:
         plan: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(plan, dict) or not all(map(_is_entry, plan.values())):
-            raise ValueError("not a setting and a seed for each run")
+            raise ValueError("not a setting, a seed and a scale for each run")
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path} cannot be read ({first_line(error)}); delete it, the command of its sweep makes it again"
@@ -58,4 +59,5 @@ def plan_of(folder: Path) -> dict[str, Planned]:
 
 
 def _is_entry(entry: object) -> bool:
-    return isinstance(entry, dict) and isinstance(entry.get("setting"), str) and isinstance(entry.get("seed"), int)
+    kinds = {"setting": str, "seed": int, "scale": str}
+    return isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in kinds.items())
