@@ -26,7 +26,8 @@ def main() -> None:
             raise
         fail(f"{str(error).splitlines()[0]}: take a smaller network.width, or fewer seeds at a time")
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
+        how = "the same command without force=true" if "force=true" in sys.argv else "the same command"
+        print(f"interrupted; {how} goes on from here", file=sys.stderr)
         sys.exit(130)
 
 

@@ -117,11 +117,13 @@ def _arguments(arguments: list[str]) -> Iterator[None]:
 
 
 def parts(arguments: list[str]) -> list[list[str]]:
-    """An experiment that is a folder of experiments is all of them: the arguments of each."""
+    """An experiment that is a folder of experiments, here or in the user's --config-dir, is all of them."""
+    own = re.findall(r"(?:^|\n)(?:--config-dir|-cd)[=\n](.*)", "\n".join(arguments))
     for i, argument in enumerate(arguments):
         name = argument.removeprefix("experiment=")
-        folder = CONF / "experiment" / name
-        if re.fullmatch(r"experiment=\w+(/\w+)*", argument) and folder.is_dir():
+        folders = [Path(conf, "experiment", name) for conf in (*own, CONF)]
+        folder = next((path for path in folders if path.is_dir()), None)
+        if re.fullmatch(r"experiment=\w+(/\w+)*", argument) and folder:
             files = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
             return [[*arguments[:i], f"experiment={name}/{file.as_posix()}", *arguments[i + 1 :]] for file in files]
     return [arguments]

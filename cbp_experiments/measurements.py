@@ -48,8 +48,7 @@ class Measurements:
             if not hidden or (name in metrics.RANKS and task % self.rank_every):
                 percent = torch.full((runs, len(hidden)), torch.nan, dtype=torch.float64)
             else:
-                metric = _feature_metric(name)
-                percent = torch.stack([100 * metric(h).double().cpu() / h.shape[2] for h in hidden], dim=1)
+                percent = torch.stack([100 * _units(name, h) / h.shape[2] for h in hidden], dim=1)
                 percent[~measurable] = torch.nan
             units = torch.tensor([h.shape[2] for h in hidden], dtype=torch.float64)
             share = units / units.sum() if name in POOLED else torch.full_like(units, 1 / max(len(hidden), 1))
@@ -65,6 +64,17 @@ class Measurements:
 def _measurable(hidden: Sequence[Tensor]) -> Tensor:
     """Whether all activations of a run are numbers whose squares can be summed: `[R]`, on the CPU."""
     return torch.stack([h.abs().amax(dim=(1, 2)) < LARGEST for h in hidden]).all(dim=0).cpu()
+
+
+def _units(name: str, h: Tensor) -> Tensor:
+    """A metric of one layer: `[R, N, n]` -> float64 `[R]`, on the CPU. Raises ConfigError unless it gives that."""
+    try:
+        value = _feature_metric(name)(h)
+    except TypeError as error:
+        raise ConfigError(f"metrics.features: {name} does not take activations [R, N, n] ({error})") from error
+    if not isinstance(value, Tensor) or value.shape != h.shape[:1]:
+        raise ConfigError(f"metrics.features: {name} must give a tensor with a number for each run")
+    return value.double().cpu()
 
 
 def _feature_metric(name: str) -> metrics.FeatureMetric:

@@ -50,6 +50,17 @@ BAD_INPUT = [
     ("~learner.step_size", "learner.step_size has no value"),
     ("learner.mechanisms={a:{_target_:x.Y}}", "learner.mechanisms has no key 'a' to change; ++learner.mechanisms="),
     ("++learner.mechanisms={a:{_target_:no.Such}}", "learner.mechanisms: Error locating target 'no.Such'"),
+    ("++learner.mechanisms={a:{std:1}}", "learner.mechanisms.a needs a _target_, the class: package.module.Class"),
+    (
+        "++learner.mechanisms={a:{_target_:os.getcwd}}",
+        "learner.mechanisms.a: os.getcwd is no cbp_experiments.",
+    ),
+    ("metrics.features=[os.getcwd]", "metrics.features: os.getcwd does not take activations [R, N, n] ("),
+    ("metrics.features=[torch.abs]", "metrics.features: torch.abs must give a tensor with a number for each run"),
+    (
+        "learner.maturity_threshold=99999999999999999999",
+        "learner.maturity_threshold must be a number of updates from 0 ",
+    ),
     ("seeds=0", "seeds must be at least 1 and at most 2^32, got 0; give a count (seeds=5)"),
     ("seeds=-1", "seeds must be at least 1"),
     ("seeds=abc", "seeds must be a whole number or a list of them, got 'abc'"),
@@ -174,6 +185,9 @@ def test_yamls_of_the_users_own(folder: Path) -> None:
     assert call("--config-dir=my", "experiment=deep/sea").code == 0
     (run,) = metrics(folder / "results")
     assert run.startswith("deep/sea/mine_")
+    folder_of_one = call("--config-dir=my", "-m", "experiment=deep")  # a folder of experiments is all of them
+    assert folder_of_one.code == 0
+    assert "finished before" in folder_of_one.out
     (folder / "my" / "experiment" / "wrong.yaml").write_text("# @package _global_\nseedss: 3\n")
     assert "unknown key seedss; did you mean seeds?" in error("--config-dir=my", "experiment=wrong")
     (folder / "my" / "experiment" / "up.yaml").write_text("# @package _global_\nexperiment: ../up\n")
@@ -198,7 +212,9 @@ def test_a_multirun_is_a_job_each_and_leaves_no_other_files(folder: Path) -> Non
     assert [path.name for path in folder.iterdir()] == ["results"]
     assert [path.name for path in (folder / "results").iterdir()] == ["permuted_mnist"]
     written = sorted((folder / "results" / "permuted_mnist").iterdir())
-    assert [path.name for path in written if path.is_file()] == ["accuracies.csv", "planned.json", "summary.csv"]
+    assert [path.name for path in written if path.is_file()] == [
+        *(".planned.lock", "accuracies.csv", "planned.json", "summary.csv")
+    ]
     runs = [path for path in written if path.is_dir()]
     assert [run.name[:3] for run in runs] == ["bp_", "bp_", "cbp", "cbp"]
     for run in runs:

@@ -130,6 +130,19 @@ def test_force_does_not_continue(folder: Path, power_cuts: list[int]) -> None:
     assert "80 updates" in outcome.out
 
 
+def test_force_mends_a_damaged_run(folder: Path) -> None:
+    train("results_dir=whole")
+    train("results_dir=torn")
+    for path in (folder / "torn").glob("**/run.json"):
+        path.write_text("{")
+    outcome = run("results_dir=torn")
+    assert outcome.code == 2
+    assert "run.json is damaged" in outcome.err
+    assert "run that run again with force=true" in outcome.err
+    train("results_dir=torn", "force=true")
+    assert metrics(folder / "torn") == metrics(folder / "whole")
+
+
 def test_without_a_checkpoint_yet_a_run_starts_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train("results_dir=whole")
     finish = RunFolder.finish

@@ -1,7 +1,10 @@
 """Learners: hyperparameters, optimizers and the mechanisms around them."""
 
+from typing import Any
+
 from hydra.utils import instantiate
 
+from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners.base import Learner, Mechanism
 from cbp_experiments.learners.decay import WeightDecay
 from cbp_experiments.learners.dropout import Dropout
@@ -29,5 +32,16 @@ def build_step(learner: Learner, network: StackedNetwork, bounds: list[float]) -
         mechanisms.append(Perturbation(learner.perturbation_std))
     if learner.replacement_rate:
         mechanisms.append(UnitReplacement(learner, bounds))
-    mechanisms += [instantiate(node) for node in (learner.mechanisms or {}).values()]
+    mechanisms += [_of_ones_own(name, node) for name, node in (learner.mechanisms or {}).items()]
     return Step(network, optimizer, mechanisms)
+
+
+def _of_ones_own(name: str, node: Any) -> Mechanism:
+    """What a configuration names. Raises ConfigError unless it is a Mechanism; Hydra's errors are left to the entry."""
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        raise ConfigError(f"learner.mechanisms.{name} needs a _target_, the class: package.module.Class")
+    mechanism = instantiate(node)
+    if not isinstance(mechanism, Mechanism):
+        base = "cbp_experiments.learners.Mechanism"
+        raise ConfigError(f"learner.mechanisms.{name}: {node['_target_']} is no {base}; derive it from that")
+    return mechanism

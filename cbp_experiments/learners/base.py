@@ -78,8 +78,10 @@ class Learner:
         for name in ("epsilon", "normalization_epsilon"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"learner.{name} must be a positive number, got {getattr(self, name)}")
-        if self.maturity_threshold < 0:
-            raise ConfigError(f"learner.maturity_threshold must be 0 or more updates, got {self.maturity_threshold}")
+        if not 0 <= self.maturity_threshold <= 9e18:  # what the kernel can count
+            raise ConfigError(
+                f"learner.maturity_threshold must be a number of updates from 0 to 9e18, got {self.maturity_threshold}"
+            )
         if self.optimizer == "adam" and self.momentum:
             raise ConfigError("learner.momentum belongs to SGD; Adam's is learner.beta1. Set learner.momentum=0")
 

@@ -30,8 +30,8 @@ def decode(content: bytes) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about tags and sizes; what cannot be read raises
             with Image.open(io.BytesIO(content)) as image:
-                if image.mode[0] in "IF":  # Pillow would clip them
-                    raise BrokenImage(f"its pixels have more than 8 bits (mode {image.mode})")
+                if image.mode[0] in "IF" or any(";16" in str(tile) for tile in getattr(image, "tile", ())):
+                    raise BrokenImage(f"its pixels have more than 8 bits (mode {image.mode})")  # Pillow would clip them
                 scaled = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     except (MemoryError, BrokenImage):
         raise

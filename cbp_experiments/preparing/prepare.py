@@ -67,7 +67,7 @@ def prepare(path: Path, output: Path, options: Options, say: Say = tqdm.write) -
         "found": contents.counts,
     }
     with _locked(output):
-        if not options.force and (finished := _finished(output, settings)):
+        if not options.force and (finished := _finished(output, settings, options.skip_broken)):
             say(f"{output} holds these images already")
             return finished
         unfinished = _begin(output, settings, options.force)
@@ -111,6 +111,8 @@ def choose(contents: Contents, options: Options, say: Say) -> tuple[list[str], i
 def _make(source: Source, names: list[str], images: int, options: Options, unfinished: Path, say: Say) -> None:
     """Make the classes that are not done, and save each one when it is."""
     left = [name for name in names if not _class_file(unfinished, name).exists()]
+    for name in set(names) - set(left):
+        _none_skipped(_broken(unfinished, name), options.skip_broken, f"class {name}, which is done,")
     if len(left) < len(names):
         say(f"going on: {len(names) - len(left)} of {len(names)} classes are done")
     with tqdm(total=len(names), initial=len(names) - len(left), unit=" classes", disable=None) as bar:
@@ -131,22 +133,34 @@ def _make(source: Source, names: list[str], images: int, options: Options, unfin
             bar.update()
 
 
-def _finished(output: Path, settings: dict[str, Any]) -> ImageClasses | None:
+def _finished(output: Path, settings: dict[str, Any], skip_broken: bool) -> ImageClasses | None:
     """The cache that is there, if it has these settings. Raises ConfigError for another one, or a damaged one."""
     if not (output / INDEX).exists():
         return None
     cache = image_cache.load(output)
-    _same(settings, image_cache.read_index(output).get("settings"), f"{output} holds a cache")
+    there = image_cache.read_index(output)["settings"]
+    _same(settings, there, f"{output} holds a cache")
+    _none_skipped(there.get("broken", []), skip_broken, f"the cache in {output}")
     return cache
+
+
+def _none_skipped(broken: list[str], skip_broken: bool, what: str) -> None:
+    """Raises ConfigError for what an earlier call with --skip-broken has left out, in a call without."""
+    if broken and not skip_broken:
+        raise ConfigError(
+            f"{what} leaves out {len(broken)} broken images ({broken[0]}): accept that with --skip-broken"
+        )
 
 
 def _begin(output: Path, settings: dict[str, Any], force: bool) -> Path:
     """The folder of the classes that are done: what an attempt with the same settings left, or an empty one."""
     unfinished = output / "unfinished"
     file = unfinished / "settings.json"
-    for leftover in (*output.glob(".*.tmp"), *unfinished.glob(".*.tmp")):
+    if unfinished.exists() and not file.exists() and any(unfinished.iterdir()):
+        raise ConfigError(f"{unfinished} is there and none of ours: take another --output, or move it away")
+    for leftover in (*output.glob(".classes.json.*.tmp"), *output.glob(".images-*.tmp"), *unfinished.glob(".*.tmp")):
         leftover.unlink()
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    before = _settings_of(file)
     if before not in (None, settings):
         if not force:
             _same(settings, before, f"{output} holds an unfinished cache")
@@ -156,6 +170,14 @@ def _begin(output: Path, settings: dict[str, Any], force: bool) -> Path:
             shutil.rmtree(unfinished)
         _write_json(file, settings)
     return unfinished
+
+
+def _settings_of(file: Path) -> dict[str, Any] | None:
+    """What an unfinished attempt was making; nothing if its file is damaged: then it is begun anew."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _same(wanted: dict[str, Any], there: Any, what: str) -> None:

@@ -178,7 +178,11 @@ class RunFolder:
             self.unlock()
 
     def _leftovers(self) -> list[Path]:
-        obsolete = [self._checkpoint, Path(self._lock.lock_file)] if self.status() in FINISHED else []
+        try:
+            finished = self.status() in FINISHED
+        except ConfigError:  # a damaged run.json, which `begin` replaces: nothing is known to be obsolete
+            finished = False
+        obsolete = [self._checkpoint, Path(self._lock.lock_file)] if finished else []
         return [*self.path.glob(".*.tmp"), *(path for path in obsolete if path.exists())]
 
     @contextmanager

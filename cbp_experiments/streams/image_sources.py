@@ -5,6 +5,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,12 @@ def synthetic(classes: int = 40, images: int = 700) -> ImageClasses:
     """
     if classes < 2 or images < 1:
         raise ConfigError(f"synthetic images need at least 2 classes and 1 image, got {classes} and {images}")
+    size, memory = classes * images * prod(IMAGE_SHAPE), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > memory / 4:  # making and permuting them takes as much again, and more
+        raise ConfigError(
+            f"{classes} classes of {images:,} synthetic images are {size / 1e9:.1f} GB, too much for a memory of "
+            f"{memory / 1e9:.0f} GB: take fewer data.train_images or data.synthetic_classes"
+        )
     made = np.empty((classes, images, *IMAGE_SHAPE), np.uint8)
     for label in range(classes):
         made[label] = _synthetic_class(label, images)

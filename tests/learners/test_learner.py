@@ -59,7 +59,7 @@ def batch(runs: int, size: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
             "learner.normalization_backward_decay must be at least 0 and below 1, got -0.1",
         ),
         ({"normalization_epsilon": 0.0}, "learner.normalization_epsilon must be a positive number, got 0.0"),
-        ({"maturity_threshold": -1}, "learner.maturity_threshold must be 0 or more updates, got -1"),
+        ({"maturity_threshold": -1}, "learner.maturity_threshold must be a number of updates from 0 to 9e18, got -1"),
         ({"optimizer": "adam", "momentum": 0.9}, "learner.momentum belongs to SGD; .* Set learner.momentum=0"),
     ],
 )

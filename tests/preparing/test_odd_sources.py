@@ -3,7 +3,9 @@
 import io
 import os
 import pickle
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,28 @@ def test_a_broken_image_is_named_or_left_out(tmp_path: Path, capsys: Capture, co
     np.testing.assert_array_equal(images_of(source)[0], PIXELS[0, :4])
     settings = image_cache.read_index(source.parent / "cache")["settings"]
     assert [line.split(" is broken")[0] for line in settings["broken"]] == [f"{source / NAMES[1]}.tar: {broken}"]
+
+
+def test_what_was_skipped_is_not_accepted_without_being_asked_for(tmp_path: Path, capsys: Capture) -> None:
+    source = imagenets.class_tars(tmp_path / "source")
+    broken = imagenets.tar({**imagenets.files(1), f"{NAMES[1]}_1.JPEG": b"broken"})
+    (source / f"{NAMES[1]}.tar").write_bytes(broken)
+    assert prepare(source, "--images", "4", "--skip-broken") == 0
+    capsys.readouterr()
+    assert prepare(source, "--images", "4") == 2
+    message = capsys.readouterr().err
+    assert "leaves out 1 broken images (" in message
+    assert message.endswith("accept that with --skip-broken\n")
+
+
+def test_pixels_of_more_than_8_bits_in_colour(tmp_path: Path, capsys: Capture) -> None:
+    source = imagenets.class_folders(tmp_path / "source")
+    header = struct.pack(">IIBBBBB", 2, 2, 16, 2, 0, 0, 0)  # 2 x 2, 16 bits, RGB
+    rows = zlib.compress(bytes(2 * (1 + 2 * 6)))
+    chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    deep = b"".join(struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks)
+    (source / NAMES[0] / f"{NAMES[0]}_0.JPEG").write_bytes(b"\x89PNG\r\n\x1a\n" + deep)
+    assert "its pixels have more than 8 bits" in error_of(source, capsys)
 
 
 def test_too_few_images_that_can_be_read(tmp_path: Path, capsys: Capture) -> None:

@@ -53,6 +53,24 @@ def test_a_part_of_imagenet_can_be_called_by_its_name(tmp_path: Path) -> None:
     assert image_cache.load(tmp_path / "cache").description == "15 Tiny ImageNet images of 3 classes"
 
 
+def test_files_of_others_in_the_output_are_left_alone(tmp_path: Path, capsys: Capture) -> None:
+    output = tmp_path / "cache"
+    (output / "unfinished").mkdir(parents=True)
+    theirs = [output / "unfinished" / "thesis.tex", output / ".notes.tmp"]
+    for path in theirs:
+        path.write_text("mine")
+    assert prepare(imagenets.class_tars(tmp_path / "source"), output) == 2
+    assert "unfinished is there and none of ours" in error_of(capsys)
+    assert [path.read_text() for path in theirs] == ["mine", "mine"]
+
+
+def test_a_torn_note_of_an_unfinished_cache_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "cache" / "unfinished").mkdir(parents=True)
+    (tmp_path / "cache" / "unfinished" / "settings.json").write_text("{")
+    assert prepare(imagenets.class_tars(tmp_path / "source"), tmp_path / "cache") == 0
+    np.testing.assert_array_equal(image_cache.load(tmp_path / "cache").images, PIXELS)
+
+
 def test_the_first_images_by_name_are_taken(tmp_path: Path) -> None:
     assert prepare(imagenets.class_tars(tmp_path / "source"), tmp_path / "cache", "--images", "2") == 0
     np.testing.assert_array_equal(image_cache.load(tmp_path / "cache").images, PIXELS[:, :2])

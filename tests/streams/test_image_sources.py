@@ -179,6 +179,8 @@ def test_a_linear_learner_gets_most_synthetic_images_right_but_not_all() -> None
 def test_synthetic_images_of_an_impossible_size() -> None:
     with pytest.raises(ConfigError, match="at least 2 classes and 1 image, got 1 and 5"):
         image_sources.synthetic(1, 5)
+    with pytest.raises(ConfigError, match=r"too much for a memory of .* GB: take fewer data\.train_images"):
+        image_sources.synthetic(1000, 10**9)
 
 
 def test_imagenet_is_the_cache_below_the_root(tmp_path: Path) -> None:
