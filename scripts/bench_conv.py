@@ -1,12 +1,15 @@
 """Milliseconds for one update of one run on the paper's convolutional network: python scripts/bench.py --network conv
 
-On a CPU, as many runs as cores, one thread each, against a plain PyTorch loop that has all cores for one run. On a GPU,
-1, 8 and 30 runs at once against the plain loop there. The contestants take turns, as in bench.py.
+On a CPU, as many runs as cores, a thread each, within one process and in one each, against a plain PyTorch loop that
+has all cores for one run. On a GPU, 1, 8 and 30 runs at once against the plain loop there. The contestants take turns,
+as in bench.py.
 """
 
+import multiprocessing
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 from statistics import median
 
 import numpy as np
@@ -66,11 +69,24 @@ def contests(width: int, rounds: int, device: torch.device) -> None:
             options = EngineOptions(device=str(device))
             problem = Problem(stream, ConvNet(width), learner, Measurements(features=[]), options)
             seeds = [list(range(runs))] if together else [[seed] for seed in range(runs)]
-            works = [updates_of(Ensemble(problem, group)) for group in seeds]
-            ours, theirs = take_turns(works, lambda: plain.learn(batches), rounds)
-            ours /= UPDATES * runs
-            theirs /= UPDATES
-            print(f"{width:8}{name:>8}{runs:>8}{theirs:16.2f}{ours:16.2f}{ours / theirs:16.2f}{BAR:>8}", flush=True)
+            ours, apart, theirs = take_turns(problem, seeds, lambda: plain.learn(batches), rounds, not together)
+            ours, apart, theirs = ours / UPDATES / runs, apart / UPDATES / runs, theirs / UPDATES
+            print(
+                f"{width:8}{name:>8}{runs:>8}{theirs:16.2f}{ours:16.2f}{apart:16.2f}{ours / theirs:16.2f}{BAR:>8}",
+                flush=True,
+            )
+
+
+_work: Callable[[], None]  # of a process of its own
+
+
+def _prepare(problem: Problem, seeds: list[int]) -> None:
+    global _work
+    _work = updates_of(Ensemble(problem, seeds))
+
+
+def _do_work() -> None:
+    _work()
 
 
 def updates_of(group: Ensemble) -> Callable[[], None]:
@@ -87,23 +103,38 @@ def updates_of(group: Ensemble) -> Callable[[], None]:
     return work
 
 
-def take_turns(works: list[Callable[[], None]], plain: Callable[[], None], rounds: int) -> tuple[float, float]:
-    """Milliseconds of our works, each on a thread, and of the plain loop: medians."""
-    ours, theirs = [], []
-    with ThreadPoolExecutor(len(works)) as pool:
+def take_turns(
+    problem: Problem, seeds: list[list[int]], plain: Callable[[], None], rounds: int, processes: bool
+) -> tuple[float, float, float]:
+    """Milliseconds of our groups, each on a thread; each in a process (NaN if not wanted); of the plain loop: medians.
 
-        def all_of_ours() -> None:
-            for done in [pool.submit(work) for work in works]:
-                done.result()
-
-        all_of_ours()  # warm up
+    `seeds`: those of each group.
+    """
+    works = [updates_of(Ensemble(problem, group)) for group in seeds]
+    ours, apart, theirs = [], [], []
+    with ExitStack() as stack:
+        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in seeds]
+        context = multiprocessing.get_context("spawn")
+        others = [
+            stack.enter_context(ProcessPoolExecutor(1, context, _prepare, (problem, group)))
+            for group in seeds
+            if processes
+        ]
+        all_at_once(threads, works)  # warm up
+        all_at_once(others, [_do_work] * len(others))
         plain()
         for _ in range(rounds):
             with limited_threads(cores()):
                 theirs.append(milliseconds(plain))
             with limited_threads(1):
-                ours.append(milliseconds(all_of_ours))
-    return median(ours), median(theirs)
+                ours.append(milliseconds(lambda: all_at_once(threads, works)))
+                apart.append(milliseconds(lambda: all_at_once(others, [_do_work] * len(others))))
+    return median(ours), median(apart) if processes else float("nan"), median(theirs)
+
+
+def all_at_once(executors: Sequence[Executor], works: list[Callable[[], None]]) -> None:
+    for done in [executor.submit(work) for executor, work in zip(executors, works, strict=True)]:
+        done.result()
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -125,6 +156,7 @@ def main(rounds: int, widths: list[int]) -> None:
         f"{device}, {cores()} cores, torch {torch.__version__}; medians of {rounds} rounds of {UPDATES} updates of 100"
     )
     print("milliseconds for one update of one run\n")
-    print(f"{'width':>8}{'learner':>8}{'runs':>8}{'plain, one run':>16}{'ours':>16}{'share of plain':>16}{'bar':>8}")
+    heads = ("plain, one run", "ours", "in processes", "ours / plain")
+    print(f"{'width':>8}{'learner':>8}{'runs':>8}{''.join(head.rjust(16) for head in heads)}{'bar':>8}")
     for width in widths:
         contests(width, rounds, device)
