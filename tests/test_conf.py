@@ -12,7 +12,10 @@ import pytest
 from cbp_experiments.command_line import CONF, compose, known_keys
 from cbp_experiments.config import Job, build_job
 
-SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
+SCALES = [
+    pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem == "smoke" else [])  # other tests run that one
+    for path in sorted((CONF / "scale").glob("*.yaml"))
+]
 EXPERIMENTS = sorted(path.relative_to(CONF / "experiment") for path in (CONF / "experiment").rglob("*.yaml"))
 OPTIONS = sorted(
     f"{group.name}={path.relative_to(group).with_suffix('')}"
