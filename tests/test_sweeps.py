@@ -62,6 +62,7 @@ def test_a_run_that_another_process_finishes_meanwhile_is_not_trained_again(
     assert not list((folder / "shared").glob("**/.lock"))
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_dead_process_left_holds_nobody_up(folder: Path) -> None:
     job = (*SWEEP[2:], "data.tasks=200")
     process = spawn(*job, "checkpoint_seconds=0", "results_dir=cut", cwd=folder)
