@@ -9,6 +9,7 @@ from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.results import load_experiment
 from cbp_experiments.summary import table
+from cbp_experiments.words import count, duration
 
 TRIAL_SECONDS = 0.3
 
@@ -31,7 +32,7 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
         print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
     if tasks_left:
         seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished)], tasks_left)
-        print(f"  to do    {tasks_left * updates:,} updates, about {duration(seconds)}", flush=True)
+        print(f"  to do    {tasks_left * updates:,} updates, about {duration(max(seconds, 1))}", flush=True)
 
 
 def conclude(job: Job, names: Sequence[str]) -> None:
@@ -70,16 +71,6 @@ def seconds_of_a_task(problem: Problem, engine: Engine, seeds: Sequence[int], ta
     return time.perf_counter() - started
 
 
-def count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _span(seeds: Sequence[int]) -> str:
     counted = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2
     return f"{seeds[0]}-{seeds[-1]}" if counted else ", ".join(map(str, seeds))
-
-
-def duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -11,6 +11,7 @@ import pandas as pd
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import load_experiment, load_facts, plan_of
 from cbp_experiments.summary import settings, show
+from cbp_experiments.words import count
 
 MOST = 4  # settings that a line names
 SCALES = ("paper", "laptop", "smoke")
@@ -104,7 +105,7 @@ def listed(missing: Sequence[Missing]) -> str:
         seeds = [str(run.seed) for run in runs]
         parts.append(f"{setting}: {'seed' if len(seeds) == 1 else 'seeds'} {', '.join(seeds)}")
     more = [f"{len(parts) - MOST} more settings"] if len(parts) > MOST else []
-    return f"{len(missing)} {'run' if len(missing) == 1 else 'runs'} ({'; '.join([*parts[:MOST], *more])})"
+    return f"{count(len(missing), 'run')} ({'; '.join([*parts[:MOST], *more])})"
 
 
 def _lacking_seeds(frame: pd.DataFrame) -> list[Missing]:

@@ -4,13 +4,14 @@ from collections import Counter
 
 from omegaconf import DictConfig
 
-from cbp_experiments.announce import count, duration, estimate
+from cbp_experiments.announce import estimate
 from cbp_experiments.command_line import distinctions
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import Engine, Problem
 from cbp_experiments.results import FINISHED
 from cbp_experiments.runner import plan
 from cbp_experiments.runs import Run
+from cbp_experiments.words import count, duration
 
 STATES = ("complete", "incomplete", "diverged", "missing")
 
@@ -55,4 +56,4 @@ def _counts(states: Counter[str]) -> str:
 
 
 def _left(seconds: float) -> str:
-    return f"; about {duration(seconds)} left" if seconds else ""
+    return f"; about {duration(max(seconds, 1))} left" if seconds else ""

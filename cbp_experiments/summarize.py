@@ -13,7 +13,7 @@ from scipy.stats import bootstrap
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import load_experiment, write_atomically
 from cbp_experiments.seeding import generator
-from cbp_experiments.summary import aligned, left_out, settings, show
+from cbp_experiments.summary import aligned, first_and_last, left_out, settings, show
 
 BINS = 40  # at most, of a run's tasks
 RESAMPLES = 9_999
@@ -49,8 +49,7 @@ def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
     by = settings(frame)
     complete = frame.reindex(columns=list({**dict.fromkeys(frame), "accuracy": None}))
     complete = complete[frame["status"] == "complete"]
-    tasks = complete.groupby("run")["task"].transform("max")
-    last = complete[complete["task"] > tasks - (tasks // 10).clip(lower=1)]
+    _, last = first_and_last(complete)
     runs = complete.drop_duplicates("run").set_index("run")[by]
     runs["average"] = complete.groupby("run")["accuracy"].mean()
     runs["final"] = last.groupby("run")["accuracy"].mean()

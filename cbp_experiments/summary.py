@@ -39,10 +39,7 @@ def tenths(frame: pd.DataFrame) -> pd.DataFrame:
     later = ["dead_units", "weight_magnitude", "effective_rank"]
     measured = frame.reindex(columns=list(dict.fromkeys([*frame.columns, "accuracy", *later])))
     complete = measured[frame["status"] == "complete"]
-    tasks = complete.groupby("run")["task"].transform("max")
-    tenth = (tasks // 10).clip(lower=1)
-    first = complete[complete["task"] <= tenth]
-    last = complete[complete["task"] > tasks - tenth]
+    first, last = first_and_last(complete)
     by = settings(frame)
     runs = complete.drop_duplicates("run").set_index("run")[by]
     runs["accuracy_first"] = first.groupby("run")["accuracy"].mean()
@@ -63,13 +60,17 @@ def ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     where there is no value.
     """
     complete = frame[frame["status"] == "complete"]
-    tasks = complete.groupby("run")["task"].transform("max")
-    tenth = (tasks // 10).clip(lower=1)
     runs = complete.drop_duplicates("run").set_index("run")[[*settings(frame), "seed"]]
-    for name, rows in (("first", complete["task"] <= tenth), ("last", complete["task"] > tasks - tenth)):
-        part = complete[rows]
+    for name, part in zip(("first", "last"), first_and_last(complete), strict=True):
         runs[name] = part.groupby("run")[metric].mean() if metric in part else float("nan")
     return runs
+
+
+def first_and_last(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the first and those of the last max(1, tasks // 10) tasks of each run."""
+    tasks = rows.groupby("run")["task"].transform("max")
+    tenth = (tasks // 10).clip(lower=1)
+    return rows[rows["task"] <= tenth], rows[rows["task"] > tasks - tenth]
 
 
 def table(frame: pd.DataFrame) -> str:

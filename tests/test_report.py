@@ -14,10 +14,10 @@ from cbp_experiments.report import findings, sections
 from cbp_experiments.report import page as page_module
 from cbp_experiments.report.findings import Finding, change
 from cbp_experiments.report.page import main
-from cbp_experiments.report.provenance import duration
 from cbp_experiments.report.sections import SECTIONS
 from cbp_experiments.report.tables import methods
 from cbp_experiments.results import RunFolder, add_to_plan
+from cbp_experiments.words import duration
 from tests.figures.frames import run
 
 TASKS = 20

@@ -13,6 +13,7 @@ from matplotlib.font_manager import FontProperties
 from cbp_experiments.figures import style
 from cbp_experiments.sources import Source
 from cbp_experiments.summary import show
+from cbp_experiments.words import count
 
 SCALES = {
     "smoke": "scale smoke: it only shows that everything works",
@@ -81,7 +82,7 @@ def seeds(frame: pd.DataFrame) -> str:
     others = [f"{count} for {name}" for name, count in counts.items() if count != usual]
     if len(others) > 2:
         return f"{min(counts.values())} to {max(counts.values())} seeds"
-    text = f"{usual} seed{'' if usual == 1 else 's'}"
+    text = count(usual, "seed")
     return f"{text} ({'; '.join(others)})" if others else text
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from cbp_experiments.sources import Source
 from cbp_experiments.summary import show
+from cbp_experiments.words import count, duration
 
 COMMAND = "python -m cbp_experiments -m experiment="
 COMMIT_DIGITS = 12
@@ -28,7 +29,7 @@ def made(source: Source) -> Made:
     facts = source.facts
     status = facts["status"].value_counts()
     others = [f"{status[name]} of them {name}" for name in ("incomplete", "diverged") if name in status]
-    runs = ", ".join([f"{len(facts)} run{'' if len(facts) == 1 else 's'}", *others])
+    runs = ", ".join([count(len(facts), "run"), *others])
     seconds = facts["wall_seconds"].sum() if "wall_seconds" in facts else 0.0
     names = [column for column in facts if column.startswith("versions.")]
     versions = [f"{name.removeprefix('versions.')} {text}" for name in names if (text := _distinct(facts, name))]
@@ -38,13 +39,6 @@ def made(source: Source) -> Made:
         f"{COMMAND}{source.name}{_scale(source.frame)}", runs, duration(seconds),
         ", ".join([*versions, " ".join(engines)]), commits,
     )  # fmt: skip
-
-
-def duration(seconds: float) -> str:
-    """As "45 s", "12 min" or "3.4 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _scale(frame: pd.DataFrame) -> str:

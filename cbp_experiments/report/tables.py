@@ -1,13 +1,13 @@
 """All methods of an experiment in one table, with 95 % intervals."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from cbp_experiments.figures import style
 from cbp_experiments.report.findings import UNITS
-from cbp_experiments.summarize import accuracies, interval
-from cbp_experiments.summary import ends, settings, show
+from cbp_experiments.summarize import interval
+from cbp_experiments.summary import ends
 
 WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
 
@@ -39,6 +39,7 @@ COLUMNS = (
     "Mean |weight|",
     "Effective rank (%)",
 )
+FINAL = 2  # the column that ranks the rows
 
 
 def methods(frame: pd.DataFrame) -> list[Row]:
@@ -46,40 +47,23 @@ def methods(frame: pd.DataFrame) -> list[Row]:
 
     Means over the complete runs, with 95 % percentile bootstrap intervals over seeds.
     """
-    by = settings(frame)
-    numbers = accuracies(frame)
-    if numbers.empty:
-        return []
-    numbers = numbers.sort_values("final", ascending=False, ignore_index=True)
-    runs = {metric: ends(frame, metric) for metric in ("accuracy", *WITHIN)}
     rows = []
-    for place, row in numbers.iterrows():
-        first = _of(runs["accuracy"], by, row)["first"]
-        later = [_of(runs[metric], by, row)["last"] for metric in WITHIN]
-        cells = [
-            _cell(first, 2),
-            *(_given(row, name, best=name == "final" and place == 0) for name in ("average", "final")),
-            *(_cell(values, UNITS[metric][2]) for metric, values in zip(WITHIN, later, strict=True)),
-        ]
-        learner = row["learner.name"]
-        values = [
-            f"{style.words(column)} {show(row[column])}" for column in by[1:] if _differs(numbers, column, learner)
-        ]
-        name = ", ".join([style.LABELS.get(learner, learner), *values])
-        rows.append(Row(name, style.colour(learner), int(row["seeds"]), cells))
-    return rows
-
-
-def _differs(numbers: pd.DataFrame, column: str, learner: str) -> bool:
-    return bool(numbers.loc[numbers["learner.name"] == learner, column].nunique(dropna=False) > 1)
-
-
-def _of(runs: pd.DataFrame, by: list[str], row: pd.Series) -> pd.DataFrame:
-    """The runs of the setting of `row`."""
-    same = pd.Series(True, runs.index)
-    for column in by:
-        same &= runs[column].isna() if pd.isna(row[column]) else runs[column] == row[column]
-    return runs[same]
+    for curve in style.curves(frame):
+        runs = frame[frame["run"].isin(curve.rows["run"]) & (frame["status"] == "complete")]
+        if len(runs):
+            accuracy = ends(runs, "accuracy")
+            average = runs.groupby("run")["accuracy"].mean()
+            cells = [
+                *(_cell(values, 2) for values in (accuracy["first"], average, accuracy["last"])),
+                *(_cell(ends(runs, metric)["last"], UNITS[metric][2]) for metric in WITHIN),
+            ]
+            row = Row(curve.name, style.colour(curve.learner), len(accuracy), cells)
+            rows.append((float(accuracy["last"].mean()), row))
+    rows.sort(key=lambda row: -row[0])
+    if rows:
+        best = rows[0][1].cells
+        best[FINAL] = replace(best[FINAL], best=True)
+    return [row for _, row in rows]
 
 
 def _cell(values: pd.Series, decimals: int) -> Cell:
@@ -87,13 +71,5 @@ def _cell(values: pd.Series, decimals: int) -> Cell:
     if values.empty:
         return Cell("–")
     low, high = interval(values.to_numpy(float))
-    return _shown(float(values.mean()), low, high, decimals)
-
-
-def _given(row: pd.Series, name: str, best: bool) -> Cell:
-    return _shown(row[name], row[f"{name}_low"], row[f"{name}_high"], 2, best)
-
-
-def _shown(mean: float, low: float, high: float, decimals: int, best: bool = False) -> Cell:
     within = "" if pd.isna(low) else f"{low:.{decimals}f} to {high:.{decimals}f}"
-    return Cell(f"{mean:.{decimals}f}", within, best)
+    return Cell(f"{values.mean():.{decimals}f}", within)
