@@ -1,8 +1,9 @@
 """What an engine is: it advances a group of runs task by task, and hands back a row of metrics a run."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ from cbp_experiments.streams import Stream
 
 Row = dict[str, float]
 State = dict[str, np.ndarray]
-Progress = Callable[[int], None]  # called with the number of updates just made; may raise to stop the training
+# Called with the number of updates just made. True asks the engine to pause; it may raise to abandon the task.
+Progress = Callable[[int], bool | None]
+PIECE_SECONDS = 0.2  # of training between two calls of progress: how soon a run can be saved
 GeneratorOf = Callable[[int, str, int], np.random.Generator]
 
 
@@ -96,13 +99,43 @@ class Group(Protocol):
     seeds: list[int]
 
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
-        """Learn task `task` (from 0): a row of metrics for each seed; None for a run that has diverged."""
+        """Learn task `task` (from 0): a row of metrics for each seed; None for a run that has diverged.
+
+        `progress` is called every PIECE_SECONDS or so. Where it asks for a pause before the end of the task, the
+        result is an empty list: `state` can be saved then, and the next call with the same `task` continues.
+        """
 
     def state(self, run: int) -> State:
-        """A copy of all that the run `seeds[run]` needs to go on after the last task."""
+        """A copy of all that the run `seeds[run]` needs to continue, after a task or at a pause within one.
+
+        It has an array `position`: the examples of the task that were learned, 0 between tasks.
+        """
 
     def load(self, run: int, state: State) -> None:
-        """Go on from a state that `state` gave."""
+        """Continue from a state that `state` gave; the runs of a group must have the same position.
+
+        Raises ValueError or KeyError where the state is not one of this run: names, shapes or types differ.
+        """
+
+
+def check_state(state: State, expected: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> None:
+    """Raise ValueError unless `state` has the names, shapes and types of `expected`."""
+    if state.keys() != expected.keys():
+        raise ValueError(f"it differs in {', '.join(sorted(state.keys() ^ expected.keys()))}")
+    for name, (shape, dtype) in expected.items():
+        array = state[name]
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not {dtype} {list(shape)}")
+
+
+def as_array(content: Any) -> np.ndarray:
+    """Plain values, as JSON in a uint8 array that goes into a checkpoint."""
+    return np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
+
+
+def from_array(array: np.ndarray) -> Any:
+    """The values that `as_array` took. Raises ValueError."""
+    return json.loads(array.tobytes())
 
 
 def task_row(stream: Stream, task: int, accuracies: Mapping[str, float], loss: float, measured: Row) -> Row:

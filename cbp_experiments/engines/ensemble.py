@@ -1,19 +1,22 @@
 """The ensemble engine: PyTorch, all runs of a job at once along a leading run dimension, any learner, any device."""
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
+from cbp_experiments.engines import base
+from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.shown import Shown, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import build_step
 from cbp_experiments.streams import Examples, Task
 from cbp_experiments.streams.base import PROBE_EXAMPLES
-
-REPORT_EVERY = 500  # updates between calls of progress
 
 
 class Ensemble:
@@ -28,16 +31,21 @@ class Ensemble:
         self.network = problem.network.stack(weights, biases, self.device, problem.dtype)
         self.step = build_step(problem.learner, self.network, problem.bounds())
         self.alive = torch.ones(len(seeds), dtype=torch.bool)
+        self.underway: Underway | None = None
 
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
         tasks = [stream.task(seed, task) for seed in self.seeds]
         shown = self.show(tasks)
-        measured = self._measure(task, shown)
-        if tasks[0].new_head:
-            self.network.new_head()
-        self.step.begin_task([self.problem.generator(seed, "learner", task) for seed in self.seeds])
+        if self.underway is None:
+            self.underway = self._begin(task, self._measure(task, shown))
+            if tasks[0].new_head:
+                self.network.new_head()
+            self.step.begin_task(self._generators(task))
+        now = self.underway
         loss, correct = self.learn(shown, shown.rows(task.order for task in tasks), progress)
+        if self.underway is not None:
+            return []
         self.alive &= torch.isfinite(loss).cpu()
         accuracies = {"accuracy": (correct.double() / stream.task_length).tolist()}
         for name in tasks[0].tests:
@@ -47,21 +55,37 @@ class Ensemble:
             task_row(stream, task, {name: shares[run] for name, shares in accuracies.items()}, means[run], columns)
             if self.alive[run]
             else None
-            for run, columns in enumerate(measured)
+            for run, columns in enumerate(now.measured)
         ]
 
     def learn(self, shown: Shown, order: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
-        """Learn from the rows `order [R, examples]`: the sums `[R]` of their losses and of the right predictions."""
+        """Learn from the rows `order [R, examples]`: the sums `[R]` of their losses and of the right predictions.
+
+        At a pause `self.underway` remains; the next call with the same `order` continues.
+        """
+        now = self.underway = self.underway or self._begin(0, [{} for _ in self.seeds])
+        made, reported = 0, time.monotonic()
+        for batch in order[:, now.position :].split(self.problem.stream.batch_size, dim=1):
+            losses, right = self.step(shown.inputs(batch), shown.labels[batch])
+            now.loss += losses * batch.shape[1]
+            now.correct += right
+            now.position += batch.shape[1]
+            made += 1
+            if time.monotonic() - reported >= base.PIECE_SECONDS and now.position < order.shape[1]:
+                if progress(made * len(self.seeds)):
+                    return now.loss, now.correct
+                made, reported = 0, time.monotonic()
+        progress(made * len(self.seeds))
+        self.underway = None
+        return now.loss, now.correct
+
+    def _generators(self, task: int) -> list[np.random.Generator]:
+        return [self.problem.generator(seed, "learner", task) for seed in self.seeds]
+
+    def _begin(self, task: int, measured: list[Row]) -> "Underway":
         loss = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
         correct = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)
-        for i, batch in enumerate(order.split(self.problem.stream.batch_size, dim=1)):
-            losses, right = self.step(shown.inputs(batch), shown.labels[batch])
-            loss += losses * batch.shape[1]
-            correct += right
-            if (i + 1) % REPORT_EVERY == 0:
-                progress(REPORT_EVERY * len(self.seeds))
-        progress((i + 1) % REPORT_EVERY * len(self.seeds))
-        return loss, correct
+        return Underway(task, measured, loss, correct)
 
     def show(self, tasks: list[Task]) -> Shown:
         """The tasks' own images, or the stream's for all runs."""
@@ -102,13 +126,67 @@ class Ensemble:
             tensors |= {f"mechanism_{i}_{name}": tensor for name, tensor in mechanism.state.items()}
         return tensors
 
+    def _sources(self) -> dict[str, list[torch.Generator]]:
+        """PyTorch's generators of the mechanisms, one a run, during a task."""
+        return {f"task_source_{i}": m.sources for i, m in enumerate(self.step.mechanisms) if m.sources}
+
     def state(self, run: int) -> State:
-        return {name: tensor[run].detach().cpu().numpy().copy() for name, tensor in self._tensors().items()}
+        state = {name: tensor[run].detach().cpu().numpy().copy() for name, tensor in self._tensors().items()}
+        now = self.underway
+        state["position"] = np.array(now.position if now else 0)
+        if now:
+            generator = self.step.generators[run].bit_generator.state
+            about = {"task": now.task, "measured": now.measured[run], "generator": generator}
+            state["task_about"] = as_array(about)
+            state["task_loss"], state["task_correct"] = now.loss[run].cpu().numpy(), now.correct[run].cpu().numpy()
+            state |= {name: sources[run].get_state().numpy() for name, sources in self._sources().items()}
+        return state
 
     def load(self, run: int, state: State) -> None:
+        tensors, position = self._tensors(), int(state["position"])
+        expected = {name: (tuple(tensor.shape[1:]), _numpy_type(tensor)) for name, tensor in tensors.items()}
+        expected["position"] = (), np.dtype(np.int64)
+        if position:
+            about = from_array(state["task_about"])
+            if self.underway is None:
+                self.underway = self._begin(about["task"], [{} for _ in self.seeds])
+                self.step.begin_task(self._generators(about["task"]))
+            expected |= {"task_loss": ((), np.dtype(np.float64)), "task_correct": ((), np.dtype(np.int64))}
+            expected["task_about"] = state["task_about"].shape, np.dtype(np.uint8)
+            for name, sources in self._sources().items():
+                expected[name] = tuple(sources[run].get_state().shape), np.dtype(np.uint8)
+        check_state(state, expected)
         with torch.no_grad():
-            for name, tensor in self._tensors().items():
+            for name, tensor in tensors.items():
                 tensor[run] = torch.from_numpy(state[name]).to(tensor)
+        if position and self.underway:
+            self._load_task(run, position, self.underway, state, about)
+
+    def _load_task(self, run: int, position: int, now: "Underway", state: State, about: dict[str, Any]) -> None:
+        """What a run has of the task that was underway. Raises ValueError."""
+        stream = self.problem.stream
+        if not 0 < position < stream.task_length or position % stream.batch_size or about["task"] != now.task:
+            raise ValueError(f"its position is {position} in task {about['task']}")
+        now.position, now.measured[run] = position, about["measured"]
+        now.loss[run], now.correct[run] = float(state["task_loss"]), int(state["task_correct"])
+        self.step.generators[run].bit_generator.state = about["generator"]
+        for name, sources in self._sources().items():
+            sources[run].set_state(torch.from_numpy(state[name]))
+
+
+@dataclass
+class Underway:
+    """A task of which `position` examples are learned: each run's metrics, sums `[R]` of losses and of right answers."""
+
+    task: int
+    measured: list[Row]
+    loss: Tensor
+    correct: Tensor
+    position: int = 0
+
+
+def _numpy_type(tensor: Tensor) -> np.dtype:
+    return torch.empty(0, dtype=tensor.dtype).numpy().dtype
 
 
 def choose_device(name: str) -> torch.device:

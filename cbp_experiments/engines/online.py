@@ -1,18 +1,22 @@
 """The online engine: mini-batch 1 on the CPU, compiled (compiled/kernel.py). Each run is a group, on one thread."""
 
+import time
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
+from cbp_experiments.engines import base
+from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.engines.compiled.adam import SMALLEST, updates_to_fade
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
 from cbp_experiments.networks import MLP
 
-CHUNK = 10 * RESUM_EVERY  # updates between calls of progress
+CHUNK = 10 * RESUM_EVERY  # updates after which everything that the kernel puts off is settled
+FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
 ACTIVATIONS = {"relu": 0, "leaky_relu": 1, "elu": 2, "swish": 3, "tanh": 4, "sigmoid": 5}
 UTILITIES = {"adaptable_contribution": 0, "contribution": 1, "adaptation": 2, "weight": 3, "random": 4}
@@ -60,6 +64,8 @@ class OnlineRun:
         self.adam = _adam(problem.learner, self.network)
         self.replacement = _replacement(problem.learner, self.network, problem.bounds())
         self.scratch = _scratch(self.network)
+        self.underway: Underway | None = None
+        self.piece = FIRST_PIECE
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -78,12 +84,16 @@ class OnlineRun:
         position = np.arange(self.problem.inputs)
         if drawn.permutation is not None:
             position = np.argsort(drawn.permutation)
-        measured = self.measure(task, position)
-        rng = self.problem.generator(seed, "learner", task)
-        losses, hits, _ = self.learn(drawn.order, position, rng, progress)
+        if self.underway is None:
+            measured = self.measure(task, position)
+            self.underway = self._begin(self.problem.generator(seed, "learner", task), stream.task_length, measured)
+        now = self.underway
+        losses, hits, _ = self.learn(drawn.order, position, now.rng, progress)
+        if self.underway is not None:
+            return []
         if len(losses) < stream.task_length:
             return [None]
-        return [task_row(stream, task, {"accuracy": float(hits.mean())}, float(losses.mean()), measured)]
+        return [task_row(stream, task, {"accuracy": float(hits.mean())}, float(losses.mean()), now.measured)]
 
     def learn(
         self,
@@ -93,22 +103,44 @@ class OnlineRun:
         progress: Progress,
         events: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Learn from the examples `order`: the losses and hits of each, up to the first loss that is not finite."""
-        losses, hits = np.zeros(len(order)), np.zeros(len(order), bool)
+        """Learn from the examples `order`: the losses and hits of each, up to the first loss that is not finite.
+
+        At a pause `self.underway` remains; the next call with the same `order` continues.
+        """
+        now = self.underway or self._begin(rng, len(order), {})
+        self.underway = now
         events = np.zeros((0, 3), np.int64) if events is None else events
+        while now.done < len(order):
+            begin, started = now.done, time.monotonic()
+            end = min(begin + self.piece, (begin // CHUNK + 1) * CHUNK, len(order))
+            settle = end % CHUNK == 0 or end == len(order)
+            now.done = kernel.learn(
+                self.network, self.examples, self.update, self.normalization, self.noise, self.adam, self.replacement,
+                self.scratch, order, position, now.rng, begin, end, settle, now.losses, now.hits, events,
+            )  # fmt: skip
+            self._adapt_piece(time.monotonic() - started)
+            pause = progress(now.done - begin)
+            if now.done < end:
+                break
+            if pause and end < len(order):
+                return now.losses[:end], now.hits[:end], events
+        self.underway = None
+        if now.done < len(order):
+            return now.losses[: now.done], now.hits[: now.done], events
+        return now.losses, now.hits, events[: self.replacement.replaced[0]]
+
+    def _begin(self, rng: np.random.Generator, examples: int, measured: Row) -> "Underway":
         self.replacement.replaced[0] = 0
         if self.noise.std:
             self.noise.counter[0] = rng.integers(2**63)
-        for begin in range(0, len(order), CHUNK):
-            end = min(begin + CHUNK, len(order))
-            done = kernel.learn(
-                self.network, self.examples, self.update, self.normalization, self.noise, self.adam, self.replacement,
-                self.scratch, order, position, rng, begin, end, losses, hits, events,
-            )  # fmt: skip
-            progress(done - begin)
-            if done < end:
-                return losses[:done], hits[:done], events
-        return losses, hits, events[: self.replacement.replaced[0]]
+        return Underway(measured, rng, np.zeros(examples), np.zeros(examples, bool))
+
+    def _adapt_piece(self, seconds: float) -> None:
+        """Let a call of the kernel take PIECE_SECONDS or so; the cuts between calls change no result."""
+        if seconds < base.PIECE_SECONDS / 2:
+            self.piece = min(2 * self.piece, CHUNK)
+        elif seconds > base.PIECE_SECONDS:
+            self.piece = max(self.piece // 2, 1)
 
     def measure(self, task: int, position: np.ndarray) -> Row:
         rows = self.problem.stream.probe(self.seeds[0], task)
@@ -122,7 +154,8 @@ class OnlineRun:
         weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
         return self.problem.measurements.take(task, list(hidden.unsqueeze(1)), weights)[0]
 
-    def _arrays(self) -> State:
+    def _arrays(self, within_task: bool) -> State:
+        """All that lasts from one update to the next; `within_task`: also what is settled at the end of a task."""
         arrays = {"weights": self.network.weights, "biases": self.network.biases}
         names: tuple[str, ...]
         if self.normalization.on:
@@ -135,14 +168,58 @@ class OnlineRun:
         if self.adam.on:
             names = ("first", "second", "first_bias", "second_bias", "correction1", "correction2")
             arrays |= {f"adam_{name}": getattr(self.adam, name) for name in names}
+        if within_task:
+            replacement, noise, adam = self.replacement, self.noise, self.adam
+            arrays |= {"task_scale": self.network.scale, "task_replaced": replacement.replaced}
+            arrays |= {"task_incoming": replacement.incoming, "task_outgoing": replacement.outgoing}
+            arrays |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "counter")}
+            arrays |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends")}
         return arrays
 
     def state(self, run: int) -> State:
-        return {name: array.copy() for name, array in self._arrays().items()}
+        now = self.underway
+        state = {name: array.copy() for name, array in self._arrays(now is not None).items()}
+        state["position"] = np.array(now.done if now else 0)
+        if now:
+            state["task_losses"], state["task_hits"] = now.losses[: now.done].copy(), now.hits[: now.done].copy()
+            state["task_about"] = as_array({"measured": now.measured, "generator": now.rng.bit_generator.state})
+        return state
 
     def load(self, run: int, state: State) -> None:
-        for name, array in self._arrays().items():
-            array[:] = state[name]
+        position = int(state["position"])
+        arrays = self._arrays(position > 0)
+        expected = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+        expected["position"] = (), np.dtype(np.int64)
+        if position:
+            expected |= {"task_losses": ((position,), np.dtype(float)), "task_hits": ((position,), np.dtype(bool))}
+            expected["task_about"] = state["task_about"].shape, np.dtype(np.uint8)
+        check_state(state, expected)
+        if position:
+            self.underway = self._restored(position, state)
+        for name, array in arrays.items():
+            array[...] = state[name]
+
+    def _restored(self, position: int, state: State) -> "Underway":
+        """The task that was underway. Raises ValueError."""
+        about, length = from_array(state["task_about"]), self.problem.stream.task_length
+        if not 0 < position < length:
+            raise ValueError(f"its position is {position} in a task of {length} examples")
+        rng = np.random.default_rng(0)
+        rng.bit_generator.state = about["generator"]
+        now = Underway(about["measured"], rng, np.zeros(length), np.zeros(length, bool), position)
+        now.losses[:position], now.hits[:position] = state["task_losses"], state["task_hits"]
+        return now
+
+
+@dataclass
+class Underway:
+    """A task of which some examples are learned: its metrics, its randomness, the outcomes so far."""
+
+    measured: Row
+    rng: np.random.Generator
+    losses: np.ndarray
+    hits: np.ndarray
+    done: int = 0
 
 
 def sparse_examples(problem: Problem) -> structures.Examples:

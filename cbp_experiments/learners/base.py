@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cbp_experiments.errors import ConfigError
@@ -90,12 +91,16 @@ class Mechanism:
     """Base of what a learner adds to its optimizer: override what is needed, the rest does nothing.
 
     `state` is saved in checkpoints and must hold all that lasts from one update to the next: tensors `[R, ...]`.
+    Random numbers come from `step.generators`, or from `sources`: PyTorch's generators of the current task, one a run,
+    which `begin_task` makes. Checkpoints within a task hold where both are.
     """
 
     state: dict[str, Tensor]
+    sources: list[torch.Generator]
 
     def __init__(self) -> None:
         self.state = {}
+        self.sources = []
 
     def prepare(self, step: Step) -> None:
         """Once, before the first update: make `self.state`."""

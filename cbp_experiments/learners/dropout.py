@@ -23,11 +23,11 @@ class Dropout(Mechanism):
     def __init__(self, probability: float):
         super().__init__()
         self.probability = probability
-        self.sources: list[np.random.Generator] = []
+        self.generators: list[np.random.Generator] = []
 
     def begin_task(self, step: Step, generators: list[np.random.Generator]) -> None:
-        self.sources = generators
+        self.generators = generators
 
     def activations(self, layer: int, h: Tensor) -> Tensor:
-        kept = np.stack([source.random(h.shape[1:]) >= self.probability for source in self.sources])
+        kept = np.stack([generator.random(h.shape[1:]) >= self.probability for generator in self.generators])
         return h * (torch.from_numpy(kept).to(h) / (1 - self.probability))

@@ -23,7 +23,6 @@ class Perturbation(Mechanism):
     def __init__(self, std: float):
         super().__init__()
         self.std = std
-        self.sources: list[torch.Generator] = []
 
     def begin_task(self, step: Step, generators: list[np.random.Generator]) -> None:
         device = step.network.weights[0].device

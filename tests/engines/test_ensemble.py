@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from cbp_experiments.engines import Problem, choose_engine
-from cbp_experiments.engines.ensemble import REPORT_EVERY, Ensemble, choose_device
+from cbp_experiments.engines import base
+from cbp_experiments.engines.ensemble import Ensemble, choose_device
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 from cbp_experiments.networks import MLP
@@ -158,10 +159,11 @@ def test_batches_are_averaged_and_progress_counts_the_updates_of_all_runs(batch_
         assert row["accuracy"] == 100 * (group.hits(run).sum() / 40)
 
 
-def test_progress_is_reported_during_a_long_task() -> None:
+def test_progress_is_reported_during_a_long_task(monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[int] = []
-    Ensemble(tiny_problem(BP, task_length=REPORT_EVERY + 3), [0]).run_task(0, counts.append)
-    assert counts == [REPORT_EVERY, 3]
+    monkeypatch.setattr(base, "PIECE_SECONDS", 0)
+    Ensemble(tiny_problem(BP, task_length=5), [0]).run_task(0, counts.append)
+    assert counts == [1, 1, 1, 1, 1]
 
 
 def test_a_minibatch_of_one_is_the_online_engines_update() -> None:

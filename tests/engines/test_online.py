@@ -104,7 +104,7 @@ class Explosive(MLP):
 
 
 def test_chunks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task is learned in chunks between calls of progress; where they end changes nothing."""
+    """What the kernel puts off is settled after each chunk; where they end changes nothing in exact arithmetic."""
     problem = tiny_problem(BP, task_length=100, dtype="float32")
     whole, chunked = RecordedRun(problem, 0), online.OnlineRun(problem, online.sparse_examples(problem), 0)
     expected = whole.run_task(0, ignore)

@@ -50,6 +50,7 @@ def learn(
     rng: np.random.Generator,
     begin: int,
     end: int,
+    settle: bool,
     losses: np.ndarray,
     hits: np.ndarray,
     events: np.ndarray,
@@ -58,6 +59,9 @@ def learn(
 
     Fills `losses[t]` and `hits[t]` by the predictions before the update, and `events` with the rows (t, layer, unit)
     of the replacements, as far as it has room. Returns the t it has come to: before `end` if a loss is not finite.
+
+    `settle`: finish what is put off (noise, idle rows of Adam, the scale of the weights), as before anyone reads the
+    weights. It changes the order of rounding, so it is done at fixed t only, however the updates are cut into calls.
     """
     layers = len(network.starts)
     for t in range(begin, end):
@@ -91,11 +95,12 @@ def learn(
                 track_utility(network, replacement, scratch, layer)
             for layer in range(layers - 1):
                 replace_units(network, normalization, adam, replacement, scratch, layer, rng, t, events)
-    if noise.std > 0:
-        settle_all(network, noise)
-    if adam.on:
-        catch_up_all(network, adam)
-    fold_scale(network, noise, replacement)
+    if settle:
+        if noise.std > 0:
+            settle_all(network, noise)
+        if adam.on:
+            catch_up_all(network, adam)
+        fold_scale(network, noise, replacement)
     return end
 
 
