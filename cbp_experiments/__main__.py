@@ -1,22 +1,53 @@
 """`python -m cbp_experiments learner=cbp data=permuted_mnist`: the entry, and the exit codes, nothing else."""
 
+import os
+import signal
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
-from hydra.errors import HydraException
-from omegaconf import DictConfig
-
-from cbp_experiments.command_line import compose, explain
+from cbp_experiments import signals
 from cbp_experiments.errors import ConfigError
 
 
+def command() -> None:
+    """`cbp-experiments`, and `python -m cbp_experiments`, as a process of its own."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # before and after `main`, Ctrl-C ends it without a traceback
+    with suppress(OSError):  # a working folder that has been deleted
+        if not sys.flags.safe_path and os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # for a user's modules, as `python -m` does
+    main()
+
+
 def main() -> None:
-    """Exit with 0; with 2 after one line on what is wrong with the input; with 130 after Ctrl-C."""
+    """Exit with 0; with 2 after one line on what is wrong with the input; after a signal with 128 and its number."""
+    try:
+        with signals.raised():  # before the imports that take seconds
+            run()
+    except KeyboardInterrupt as error:  # a second signal is not caught any more: it stops at once
+        how = "the same command without force=true" if "force=true" in sys.argv else "the same command"
+        print(f"interrupted; {how} goes on from here", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, signals.Interrupted) else 130)
+
+
+def run() -> None:
+    from hydra.errors import HydraException
+
+    from cbp_experiments.command_line import compose
+    from cbp_experiments.hydra_errors import explain
+
     try:
         status = sys.argv[1:2] == ["status"]
         if status:
             del sys.argv[1]
-        if configs := compose():
-            run(configs, status)
+        if composed := compose():
+            from cbp_experiments import jobs  # PyTorch takes seconds to import: not for --help or a slip
+            from cbp_experiments.status import report
+
+            if status:
+                sys.exit(report([(job.overrides, job.config) for job in composed]))
+            jobs.run_jobs(composed)
     except ConfigError as error:
         fail(str(error))
     except HydraException as error:  # when it instantiates a mechanism of the user's own
@@ -24,26 +55,14 @@ def main() -> None:
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch raises RuntimeError
             raise
-        fail(f"{str(error).splitlines()[0]}: take a smaller network.width, or fewer seeds at a time")
-    except KeyboardInterrupt:
-        how = "the same command without force=true" if "force=true" in sys.argv else "the same command"
-        print(f"interrupted; {how} goes on from here", file=sys.stderr)
-        sys.exit(130)
+        problem = next(iter(str(error).splitlines()), "out of memory")
+        fail(f"{problem}: take a smaller network.width, or fewer seeds at a time")
 
 
-def run(configs: list[tuple[str, DictConfig]], status: bool) -> None:
-    from cbp_experiments import jobs  # PyTorch takes seconds to import: not for --help or a slip
-    from cbp_experiments.status import report
-
-    if status:
-        sys.exit(report(configs))
-    jobs.run_jobs(configs)
-
-
-def fail(message: str) -> None:
+def fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -1,30 +1,47 @@
-"""From the command line to the configuration of each job, by Hydra; its errors in one line each."""
+"""From the command line to the configuration of each job, by Hydra."""
 
-import logging
+import copy
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
-import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from cbp_experiments.errors import ConfigError, unknown_key
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.hydra_errors import CONF as CONF
+from cbp_experiments.hydra_errors import DERIVED, check, explained, initialized, parse
 
-PACKAGE = Path(__file__).resolve().parent
-CONF = next((folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()), PACKAGE / "conf")
-DERIVED = ("sizes", "tuned")  # groups whose options follow from data, scale and learner
-LAUNCHER = re.compile(r"[+~]*hydra[/.]launcher\b")
-COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
+BASIC = "basic"  # Hydra's own launcher and sweeper: no other was chosen
+LAUNCHERS = ("joblib", "submitit")  # modules whose errors are of a launcher, not of a job
+NOT_CHOSEN = "."  # conf/config.yaml's hydra.sweep.dir
+# Hydra writes nothing here unless a launcher does, and stays in its folder: these would do nothing, or harm.
+WITHOUT_EFFECT = ("hydra.run", "hydra.job.chdir")
+ONLY_LAUNCHED = ("hydra.sweep", "hydra.output_subdir", "hydra.callbacks", "hydra/callbacks")
+
+
+class Composed(NamedTuple):
+    """A job: its overrides as one text, its configuration, and the launcher that trains it.
+
+    sweep_dir: where the launcher writes, if the command line says so (hydra.sweep.dir).
+    """
+
+    overrides: str
+    config: DictConfig
+    launcher: str = BASIC
+    sweep_dir: Path | None = None
 
 
 def _at_scale(values: dict[str, Any], *, _root_: DictConfig) -> Any:
@@ -43,28 +60,20 @@ OmegaConf.register_new_resolver("at_scale", _at_scale, replace=True)
 OmegaConf.register_new_resolver("tasks_of", _tasks_of, replace=True)
 
 
-def compose() -> list[tuple[str, DictConfig]]:
-    """The configuration of each job that the command line asks for, after its overrides as one text.
+def compose() -> list[Composed]:
+    """The jobs that the command line asks for.
 
     Hydra only composes: the jobs run after it, so that all of a multirun can be checked before any is trained. The
     list is empty where Hydra has printed what was asked for (--cfg, --info). Raises ConfigError.
     """
-    jobs: list[tuple[str, DictConfig]] = []
-
-    def collect(config: DictConfig) -> None:
-        overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
-        jobs.append((" ".join(overrides), config))
-
-    arguments = [argument for argument in sys.argv[1:] if not LAUNCHER.match(argument)]
-    if "--cfg job" in " ".join(arguments) and "--resolve" not in arguments:
-        arguments.insert(0, "--resolve")  # values, not where they come from
-    if {"--help", "-h"} & set(arguments):
-        _print_help(arguments)
-    else:
-        _hydra(collect, arguments)
-    if any(re.search(rf"(^|\s)[+~]*({'|'.join(DERIVED)})\b", overrides) for overrides, _ in jobs):
-        raise ConfigError("sizes and tuned follow from data, scale and learner; set a value itself: data.tasks=100")
-    return jobs
+    options = _options(sys.argv[1:])
+    experiments = parts(options.overrides, options.config_dir)
+    if any((options.help, options.hydra_help, options.cfg, options.info, options.shell_completion)):
+        for overrides in experiments:
+            _show(options, overrides)
+        return []
+    with initialized():
+        return [job for overrides in experiments for job in _grid(options, overrides)]
 
 
 def distinctions(overrides: Sequence[str]) -> list[list[str]]:
@@ -73,111 +82,165 @@ def distinctions(overrides: Sequence[str]) -> list[list[str]]:
     return [[text for text in texts if not all(text in other for other in split)] for texts in split]
 
 
-def _print_help(arguments: list[str]) -> None:
-    """Hydra's, without the groups that are not for choosing from. Hydra then exits."""
-    text, derived = StringIO(), tuple(f"{group}:" for group in DERIVED)
+def parts(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
+    """The overrides of each experiment, if they name several: by commas, choice() or glob(), or a folder of them.
+
+    Hydra composes a grid (hydra.sweeper.params) once, before it sweeps: an experiment that is swept over loses its own.
+    """
+    for i, override in enumerate(map(parse, overrides)):
+        if override.key_or_group == "experiment" and not override.is_delete():
+            names = _experiments(override, [Path(config_dir), CONF] if config_dir else [CONF])
+            if names != [override.value()]:
+                each = [[*overrides[:i], f"{override.get_key_element()}={name}", *overrides[i + 1 :]] for name in names]
+                return [part for expanded in each for part in parts(expanded, config_dir)]
+    return [list(overrides)]
+
+
+def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:
+    """The experiments that `experiment=...` names. One that is unknown is left to Hydra, which says so."""
+    roots = [folder / "experiment" for folder in folders]
+    paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
+    known, value = sorted(path.as_posix() for path in paths), override.value()
+    if isinstance(value, list):
+        raise ConfigError(f"{override.input_line} would mix their settings; experiment=a,b trains one after the other")
+    if isinstance(value, Glob):
+        if not (names := value.filter(known)):
+            raise ConfigError(f"{override.input_line} matches no experiment; there are: {', '.join(known)}")
+        return names
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    return [name for name in known if value not in known and name.startswith(f"{value}/")] or [value]
+
+
+def _options(arguments: Sequence[str]) -> Namespace:
+    """The arguments, as Hydra reads them."""
+    said = StringIO()
     try:
-        with redirect_stdout(text):
-            _hydra(lambda config: None, arguments)
-    finally:
-        print("".join(line for line in text.getvalue().splitlines(True) if not line.startswith(derived)), end="")
+        with redirect_stderr(said):
+            options = get_args(arguments)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise ConfigError(f"{said.getvalue().rpartition('error: ')[2].strip()}; see --help and --hydra-help") from stop
+    if options.config_path or options.experimental_rerun:
+        raise ConfigError("--config-path and --experimental-rerun are not supported; --config-dir adds configurations")
+    if options.config_dir and not os.path.isdir(options.config_dir):
+        raise ConfigError(f"--config-dir={options.config_dir} is not a folder")
+    return options
 
 
-def names_launcher() -> bool:
-    """Whether the command line chooses a launcher, such as hydra/launcher=joblib."""
-    return any(map(LAUNCHER.match, sys.argv[1:]))
+def _grid(options: Namespace, overrides: list[str]) -> list[Composed]:
+    """The jobs of one grid, or the one job."""
+    parsed = [(text, parse(text)) for text in overrides]
+    of_hydra = [text for text, override in parsed if override.is_hydra_override()]
+    settings = [text for text, override in parsed if not override.is_hydra_override()]
+    swept = [text for text, override in parsed if override.is_sweep_override()]
+    base = _configuration(options, [text for text in overrides if text not in swept])
+    if base.hydra.runtime.choices["hydra/sweeper"] != BASIC:
+        raise ConfigError("hydra/sweeper: only grids are supported, such as -m learner.step_size=0.01,0.003")
+    grid: dict[str, str] = {}
+    jobs = [settings]
+    if options.multirun or base.hydra.mode == RunMode.MULTIRUN:
+        with explained(overrides):
+            grid = dict(base.hydra.sweeper.params or {})
+            lines = [*(f"{key}={values}" for key, values in grid.items()), *settings]
+            (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lines), None)
+    elif swept:
+        how = f"python -m cbp_experiments -m {swept[0]} ..."
+        raise ConfigError(f"{swept[0]}: several values, one job each, need -m ({how})")
+    composed = []
+    for number, job in enumerate(jobs):
+        config = _configuration(options, [*of_hydra, *job])
+        for key, values in (config.hydra.sweeper.params or {}).items():
+            if grid.get(key) != values and not any(override.key_or_group == key.lstrip("+") for _, override in parsed):
+                raise ConfigError(
+                    f"{' '.join(job) or 'this'} has a grid of its own ({key}={values}), which would be lost: it needs "
+                    "-m, and of options that have one only experiments can be several, as experiment=a,b"
+                )
+        composed.append(_composed(job, config, number))
+    return composed
 
 
-def launch(train: Callable[[DictConfig], None]) -> None:
-    """Let the launcher of the command line call `train` for each job, in processes or on machines of its choice."""
-    _hydra(train, sys.argv[1:])
+def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:
+    """What Hydra composes, with its own part under `hydra`. Configurations in --config-dir come before ours."""
+    check(overrides)
+    if options.config_dir:
+        search: Any = next((parse(text).value() for text in overrides if text.startswith("hydra.searchpath=")), [])
+        folder = f"file://{os.path.abspath(options.config_dir)}"
+        overrides = [f"hydra.searchpath={[folder, *search]}", *overrides]
+    with explained(overrides):
+        return hydra.compose(options.config_name or "config", overrides, return_hydra_config=True)
+
+
+def _composed(overrides: list[str], config: DictConfig, number: int) -> Composed:
+    """The job, with all interpolations resolved, also those of Hydra's own values, which change with the job."""
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    for key in (parse(text).key_or_group for text in config.hydra.overrides.hydra):
+        forbidden = WITHOUT_EFFECT if launcher != BASIC else (*WITHOUT_EFFECT, *ONLY_LAUNCHED)
+        if any(f"{key}.".startswith(f"{name}.") for name in forbidden):
+            raise ConfigError(f"{key}: nothing but results is written, and into results_dir=...; leave {key} out")
+    with open_dict(config):
+        config.hydra.job.num, config.hydra.job.id = number, str(number)
+    HydraConfig.instance().set_config(config)
+    own = copy.deepcopy(config)
+    with open_dict(own):
+        del own["hydra"]
+    for name in re.findall(r"\$\{hydra:([^}]*)\}", str(OmegaConf.to_container(own))):
+        if OmegaConf.select(config.hydra, name) is None:
+            raise ConfigError(f"${{hydra:{name}}} has no value here; write a value, or ${{hydra:runtime.cwd}}")
+    with explained(overrides):
+        OmegaConf.to_container(own, resolve=True)  # its errors name the key
+        OmegaConf.resolve(own)
+        sweep_dir = str(config.hydra.sweep.dir)
+    return Composed(" ".join(overrides), own, launcher, None if sweep_dir == NOT_CHOSEN else Path(sweep_dir))
+
+
+def launch(train: Callable[[DictConfig], None], sweep_dir: Path) -> None:
+    """Let the launcher of the command line call `train` for each job, in processes or on machines of its choice.
+
+    sweep_dir: where the launcher writes, unless the command line has another place. Raises ConfigError, also when a
+    process of the launcher has died.
+    """
+    options = _options(sys.argv[1:])
+    folder = str(sweep_dir.absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    for overrides in parts(options.overrides, options.config_dir):
+        ours = ["hydra.mode=MULTIRUN", f"hydra.sweep.dir='{folder}'"]  # the user's come later, and are stronger
+        with explained(overrides):
+            try:
+                _hydra(train, [*_flags(options), *ours, *overrides])
+            except Exception as error:
+                if type(error).__module__.partition(".")[0] not in LAUNCHERS:
+                    raise
+                problem = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+                raise ConfigError(
+                    f"a process of the launcher has ended: {problem[0]}; run the same command again"
+                ) from error
+
+
+def _show(options: Namespace, overrides: list[str]) -> None:
+    """What --help, --cfg or --info ask for, as Hydra prints it; for --help without the groups that follow from others."""
+    flags, said = _flags(options), StringIO()
+    if options.cfg == "job" and not options.resolve:
+        flags.append("--resolve")  # values, not where they come from
+    derived = tuple(f"{group}:" for group in DERIVED if options.help)
+    try:
+        with explained(overrides), redirect_stdout(said):
+            _hydra(lambda config: None, [*flags, *overrides])
+    finally:  # for --help, Hydra exits
+        print(
+            "".join(line for line in said.getvalue().splitlines(True) if not line.startswith(derived or "\0")), end=""
+        )
+
+
+def _flags(options: Namespace) -> list[str]:
+    return [argument for argument in sys.argv[1:] if argument not in options.overrides]
 
 
 def _hydra(task: Callable[[DictConfig], None], arguments: list[str]) -> None:
+    """Hydra's own command line, which calls `task` for each job."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as exceptions; Hydra would print and exit with 1
-    logging.getLogger("hydra").setLevel(logging.CRITICAL)  # nor is an error printed before it is raised
-    with TemporaryDirectory(prefix="cbp-") as scratch:
-        os.environ["CBP_SCRATCH"] = scratch  # the processes of a launcher inherit it
-        for part in parts(arguments):
-            try:
-                with _arguments(part):
-                    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
-            except COMPOSING_ERRORS as error:
-                raise ConfigError(explain(error)) from error
-
-
-@contextmanager
-def _arguments(arguments: list[str]) -> Iterator[None]:
-    """Hydra reads sys.argv."""
-    before, sys.argv = sys.argv, [sys.argv[0], *arguments]
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]  # which Hydra reads
     try:
-        yield
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     finally:
         sys.argv = before
-
-
-def parts(arguments: list[str]) -> list[list[str]]:
-    """An experiment that is a folder of experiments, here or in the user's --config-dir, is all of them."""
-    own = re.findall(r"(?:^|\n)(?:--config-dir|-cd)[=\n](.*)", "\n".join(arguments))
-    for i, argument in enumerate(arguments):
-        name = argument.removeprefix("experiment=")
-        folders = [Path(conf, "experiment", name) for conf in (*own, CONF)]
-        folder = next((path for path in folders if path.is_dir()), None)
-        if re.fullmatch(r"experiment=\w+(/\w+)*", argument) and folder:
-            files = sorted(path.relative_to(folder).with_suffix("") for path in folder.rglob("*.yaml"))
-            return [[*arguments[:i], f"experiment={name}/{file.as_posix()}", *arguments[i + 1 :]] for file in files]
-    return [arguments]
-
-
-def explain(error: Exception) -> str:
-    """One line for an error of Hydra's: what is wrong, and how to mend it."""
-    text = str(error)
-    if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}; write key=value, key=[a,b], or \"key='any text'\" with both quotes"
-    if unknown := re.search(r"Could not (?:override|delete from config\.) '(.*?)'", text):
-        return _unknown_key(unknown[1], str(getattr(error.__cause__, "full_key", None) or unknown[1]))
-    if option := re.search(r"Could not find '(.*?)'", text):
-        group, _, name = option[1].partition("/")
-        listed = re.search(r"Available options in '.*?':((?:\n\t.*)*)", text)
-        nested = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
-        options = sorted({*nested, *(listed[1].split() if listed else [])})
-        return f"unknown {group or 'config'} {name!r}; there are: {', '.join(options) or 'none'}"
-    if several := re.search(r"Ambiguous value for argument '(.*)'\n", text):
-        return f"{several[1]}: several values, one job each, need -m (python -m cbp_experiments -m {several[1]} ...)"
-    if "Config group override must be a string" in text:
-        groups = ", ".join(
-            sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
-        )
-        return f"{groups} take the name of one of their options, such as learner=bp"
-    if gap := re.search(r"Error resolving interpolation '(.*)', possible interpolation keys: (.*)", text):
-        missing = sorted(set(re.findall(r"\$\{(\w+)\}", gap[1])) - set(gap[2].split(", ")))
-        return f"{missing[0]} is missing from the configuration; conf/config.yaml has it"
-    end = r"\s*(?:Config search path:|See https:|, set env var HYDRA_FULL_ERROR)"
-    lines = [line.strip() for line in re.split(end, text)[0].splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(("full_key:", "object_type=")))
-
-
-def known_keys() -> list[str]:
-    """The keys of the configuration as it is without overrides, with dots."""
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return list(_flatten(OmegaConf.to_container(hydra.compose("config"))))
-
-
-def _flatten(config: Any, prefix: str = "") -> Iterator[str]:
-    for key, value in config.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-
-
-def _unknown_key(given: str, key: str) -> str:
-    """`given` is what the command line names, `key` what is missing: the same, or a key below it."""
-    known = known_keys()
-    if given in known:  # learner.mechanisms={a: ...}: Hydra changes keys, but adds none
-        return f"{given} has no key {key.removeprefix(given + '.')!r} to change; ++{given}=... adds one"
-    section, dot, last = key.rpartition(".")
-    if elsewhere := [name for name in known if name.endswith(f".{last}")]:
-        return f"unknown key {key}; did you mean {elsewhere[0]}?"
-    names = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
-    siblings = [name for name in names if name != "_target_"]
-    return str(unknown_key(last, siblings, section + dot) if siblings else unknown_key(key, known))

@@ -4,28 +4,34 @@ import sys
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from cbp_experiments.command_line import distinctions, launch, names_launcher
+from cbp_experiments.announce import announce, conclude
+from cbp_experiments.command_line import BASIC, Composed, distinctions, launch
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import cores
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.launched import launched, launching
 from cbp_experiments.results import Planned, add_to_plan
 from cbp_experiments.runner import plan, run_job
+from cbp_experiments.runs import Run
 from cbp_experiments.streams import Stream
 from cbp_experiments.summarize import write_summary
 
+SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write into files
 
-def run_jobs(configs: list[tuple[str, DictConfig]]) -> None:
+
+def run_jobs(composed: list[Composed]) -> None:
     """Check all jobs, train them, and summarize the experiments that they belong to."""
-    jobs = [(overrides, build_job(config)) for overrides, config in configs]
+    jobs = [(job.overrides, build_job(job.config)) for job in composed]
     if len(jobs) > 1:
         write_plans(jobs)
-    if names_launcher() and len(jobs) > 1:
-        launch(train_launched)
+    if any(job.launcher != BASIC for job in composed):
+        launch_jobs(composed, jobs)
     else:
         for number, (overrides, job) in enumerate(jobs, start=1):
             if len(jobs) > 1:
@@ -34,6 +40,31 @@ def run_jobs(configs: list[tuple[str, DictConfig]]) -> None:
     for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs):
         if any(folder.glob("*/metrics.csv")):
             summarize(folder)
+
+
+def launch_jobs(composed: list[Composed], jobs: list[tuple[str, Job]]) -> None:
+    """Let the launcher train the jobs; where they print elsewhere, their plans and tables are printed here, too."""
+    apart = any(job.launcher not in SHARING_THE_TERMINAL for job in composed)
+    if apart:
+        for number, (overrides, job) in enumerate(jobs, start=1):
+            print(f"\n[job {number} of {len(jobs)}: {overrides}]", end="")
+            problem, engine, runs = plan(job)
+            announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in look_at(runs)])
+    with launching() as scratch:
+        own = jobs[0][1].results_dir / ".launched" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        sweep_dir = composed[0].sweep_dir or (own if apart else scratch)
+        if apart:
+            print(f"the output of the jobs is in {sweep_dir}", flush=True)
+        launch(train_launched, sweep_dir)
+    if apart:
+        for _, job in jobs:
+            conclude(job, [run.name for run in look_at(plan(job)[-1]) if run.status == "finished before"])
+
+
+def look_at(runs: list[Run]) -> list[Run]:
+    for run in runs:
+        run.look()
+    return runs
 
 
 def write_plans(jobs: list[tuple[str, Job]]) -> None:
@@ -67,7 +98,8 @@ def summarize(folder: Path) -> None:
 
 def train_launched(config: DictConfig) -> None:
     """Train one job in a process of the launcher's, with its share of the cores and without a progress bar."""
-    run_job(share_cores(build_job(config), HydraConfig.get().launcher.get("n_jobs", 1)), show_bar=False)
+    with launched():
+        run_job(share_cores(build_job(config), HydraConfig.get().launcher.get("n_jobs", 1)), show_bar=False)
 
 
 def share_cores(job: Job, processes: int) -> Job:

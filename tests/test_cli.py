@@ -84,7 +84,7 @@ BAD_INPUT = [
     ("engine.device=nope", "engine.device=nope is not usable here"),
     ("metrics.features=[nosuch]", "metrics.features: no metric 'nosuch'"),
     ("--config-name=nope", "Cannot find primary config 'nope'"),
-    ("--config-dir=nope", "Additional config directory"),
+    ("--config-dir=nope", "--config-dir=nope is not a folder"),
 ]
 
 

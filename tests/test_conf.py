@@ -9,8 +9,9 @@ from unittest.mock import patch
 
 import pytest
 
-from cbp_experiments.command_line import CONF, compose, known_keys
+from cbp_experiments.command_line import CONF, compose
 from cbp_experiments.config import Job, build_job
+from cbp_experiments.hydra_errors import known_keys
 
 SCALES = [
     pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem == "smoke" else [])  # other tests run that one
@@ -34,7 +35,7 @@ KEYS = {
 
 def jobs(*arguments: str) -> list[Job]:
     with patch.object(sys, "argv", ["cbp-experiments", *arguments]):
-        return [build_job(config) for _, config in compose()]
+        return [build_job(job.config) for job in compose()]
 
 
 def option(name: Path) -> str:

@@ -187,12 +187,12 @@ def test_status_of_diverged_runs_and_of_those_in_progress(folder: Path) -> None:
 def test_a_folder_of_experiments_is_all_of_them() -> None:
     folder = CONF / "experiment" / "permuted_mnist"
     all_of_it = sorted(path.relative_to(CONF / "experiment").with_suffix("") for path in folder.rglob("*.yaml"))
-    assert parts(["-m", "experiment=permuted_mnist", "seeds=2"]) == [
-        ["-m", f"experiment={experiment}", "seeds=2"] for experiment in all_of_it
+    assert parts(["experiment=permuted_mnist", "seeds=2"]) == [
+        [f"experiment={experiment}", "seeds=2"] for experiment in all_of_it
     ]
     assert len(parts(["experiment=permuted_mnist/sensitivity"])) == 7
     for other in ("experiment=permuted_mnist/methods", "experiment=", "experiment=../x", "experiment=nope", "seeds=2"):
-        assert parts(["-m", other]) == [["-m", other]]
+        assert parts([other]) == [[other]]
 
 
 def test_a_scale_of_one_s_own_is_missed_where_a_value_depends_on_it(folder: Path) -> None:

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cbp_experiments.engines import Problem, choose_engine
-from cbp_experiments.engines import base
+from cbp_experiments.engines import Problem, base, choose_engine
 from cbp_experiments.engines.ensemble import Ensemble, choose_device
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner

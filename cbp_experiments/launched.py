@@ -1,0 +1,140 @@
+"""A launcher's processes on this machine and the process that launched them: none outlives it, and none loses work.
+
+The launching process holds the lock of a scratch folder for as long as it wants the jobs done, and each process that
+trains one holds a lock in that folder. Locks are the kernel's, so each side sees what became of the other, however
+that ended. On another machine there is no such folder: a job runs on there.
+"""
+
+import fcntl
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from cbp_experiments import signals
+
+PREFIX = "cbp-"
+WANTED = "wanted.lock"  # held by the launching process
+SCRATCH = "CBP_SCRATCH"  # environment variable: the folder
+POLL_SECONDS = 0.2
+
+
+@contextmanager
+def launching() -> Iterator[Path]:
+    """A scratch folder, removed at the end. Within, a signal stops the launched jobs, and is raised once they are saved.
+
+    A launcher kills its processes as soon as it hears of a signal, so it must not hear of it before. A second one stops
+    all at once.
+    """
+    remove_abandoned()
+    folder, lock = _claim()
+    os.environ[SCRATCH] = str(folder)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in signals.STOPPING:
+            if signal.getsignal(each) is stop:
+                signal.signal(each, before[each])
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        while any(map(_held, folder.glob("*.job"))):
+            time.sleep(POLL_SECONDS)
+        raise signals.Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in signals.STOPPING}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, stop)
+        yield folder
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        del os.environ[SCRATCH]
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _claim() -> tuple[Path, IO[str]]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with suppress(FileNotFoundError):
+            lock = open(folder / WANTED, "w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (folder / WANTED).exists():  # else `remove_abandoned` of another process came in between
+                return folder, lock
+
+
+def remove_abandoned() -> None:
+    """Remove the scratch folders of this user whose processes have been killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{WANTED}"):
+        with suppress(OSError), open(path) as lock:
+            if path.stat().st_uid == os.getuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+
+@contextmanager
+def launched() -> Iterator[None]:
+    """Within, a job trains in a process of a launcher's. A signal ends the process, after the job has been saved.
+
+    So does the end of the launching process.
+    """
+    folder = Path(os.environ.get(SCRATCH, os.devnull))
+    try:
+        with signals.raised():
+            if folder.is_dir():
+                with _attached(folder):
+                    yield
+            else:
+                yield
+    except KeyboardInterrupt as error:  # the launcher would give the process another job, or print a traceback
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(error.exit_code if isinstance(error, signals.Interrupted) else 130)
+
+
+@contextmanager
+def _attached(folder: Path) -> Iterator[None]:
+    mine = folder / f"{os.getpid()}.job"
+    heard, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    before = signal.set_wakeup_fd(wakeup)  # Python writes to it at a signal
+    watch = threading.Thread(target=_watch, args=(folder / WANTED, heard), daemon=True)
+    try:
+        with open(mine, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            watch.start()
+            yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.write(wakeup, b"\0")
+        mine.unlink(missing_ok=True)
+
+
+def _watch(wanted: Path, heard: int) -> None:
+    """Stop this process when it is not wanted any longer, unless a signal has come already or the job is over."""
+    while not select.select([heard], [], [], POLL_SECONDS)[0]:
+        if not _held(wanted):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+
+
+def _held(path: Path) -> bool:
+    """Whether a living process has the lock."""
+    try:
+        with open(path) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
