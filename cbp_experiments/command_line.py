@@ -218,7 +218,7 @@ def launch(train: Callable[[DictConfig], None], sweep_dir: Path) -> None:
 
 
 def _show(options: Namespace, overrides: list[str]) -> None:
-    """What --help, --cfg or --info ask for, as Hydra prints it; for --help without the groups that follow from others."""
+    """What --help, --cfg or --info ask for, as Hydra prints it, but for the groups that are not for choosing from."""
     flags, said = _flags(options), StringIO()
     if options.cfg == "job" and not options.resolve:
         flags.append("--resolve")  # values, not where they come from

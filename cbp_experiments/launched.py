@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, NoReturn
 
 from cbp_experiments import signals
 
@@ -30,22 +30,23 @@ POLL_SECONDS = 0.2
 
 @contextmanager
 def launching() -> Iterator[Path]:
-    """A scratch folder, removed at the end. Within, a signal stops the launched jobs, and is raised once they are saved.
+    """A scratch folder, removed at the end. Within, a signal stops the launched jobs and is raised once they are saved.
 
-    A launcher kills its processes as soon as it hears of a signal, so it must not hear of it before. A second one stops
-    all at once.
+    A launcher kills its processes as soon as it hears of the signal, so it must not hear before. A second signal stops
+    everything at once.
     """
     remove_abandoned()
     folder, lock = _claim()
     os.environ[SCRATCH] = str(folder)
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in signals.STOPPING:
-            if signal.getsignal(each) is stop:
-                signal.signal(each, before[each])
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        while any(map(_held, folder.glob("*.job"))):
-            time.sleep(POLL_SECONDS)
+    stopped: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        stopped.append(number)
+        if len(stopped) == 1:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            while any(map(_held, folder.glob("*.job"))):
+                time.sleep(POLL_SECONDS)
         raise signals.Interrupted(number)
 
     before = {number: signal.getsignal(number) for number in signals.STOPPING}
@@ -66,7 +67,7 @@ def _claim() -> tuple[Path, IO[str]]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(FileNotFoundError):
-            lock = open(folder / WANTED, "w")
+            lock = open(folder / WANTED, "w")  # noqa: SIM115 (it stays open)
             fcntl.flock(lock, fcntl.LOCK_EX)
             if (folder / WANTED).exists():  # else `remove_abandoned` of another process came in between
                 return folder, lock

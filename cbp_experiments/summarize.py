@@ -116,3 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(text, *paths, sep="\n")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -167,3 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(line, flush=True)
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     return 2 if problems and (options.figures or not any(FIGURES[name].experiments for name in drawn)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
