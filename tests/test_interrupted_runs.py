@@ -185,7 +185,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert err.endswith("interrupted; the same command goes on from here\n")
-    assert "stopping after the tasks under way" in out
+    assert "stopping: the runs under way are saved" in out
     assert not list((folder / "cut").glob("**/.*.tmp"))
     outcome = train(*job, "results_dir=cut", base=())
     assert outcome.out.count("continued after task ") == 1
@@ -225,7 +225,9 @@ def test_a_checkpoint_of_other_code_is_reported_and_the_run_starts_again(
     restored = RunFolder(path.parent).restore()
     assert restored is not None
     rows, state, seconds = restored
-    RunFolder(path.parent).save(rows, {f"old_{name}": array for name, array in state.items()}, seconds)
+    changed = RunFolder(path.parent)
+    changed.restore()
+    changed.save(rows, {f"old_{name}": array for name, array in state.items()}, seconds)
     outcome = train(*job, "results_dir=cut")
     assert "starts again" in outcome.out
     assert metrics(folder / "cut") == metrics(folder / "whole")

@@ -57,7 +57,7 @@ def test_a_run_that_another_process_finishes_meanwhile_is_not_trained_again(
 
     monkeypatch.setattr(RunFolder, "lock", too_late)
     outcome = train("results_dir=shared")
-    assert f"{Path(name).name} has been finished by another process" in outcome.out
+    assert f"{Path(name).name} was finished by another process" in outcome.out
     assert records(folder / "shared") == records(folder / "whole")
     assert not list((folder / "shared").glob("**/.lock"))
 
