@@ -238,13 +238,18 @@ def test_rows_after_those_of_the_checkpoint_are_written_over(tmp_path: Path) -> 
 
 
 def test_a_checkpoint_writes_no_more_when_many_tasks_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, written = RunFolder(tmp_path), []
+    folder, written = RunFolder(tmp_path), list[int]()
     folder.begin(config(), PROVENANCE)
     rows = [row(task, 0.5) for task in range(1, 5001)]
     folder.save(rows[:-1], {"w": np.zeros(10)}, 1.0)
     metrics_before, checkpoint_before = os.stat(tmp_path / "metrics.csv"), os.stat(tmp_path / "checkpoint.npz")
     texts = run_folder.metrics_csv
-    monkeypatch.setattr(run_folder, "metrics_csv", lambda rows: written.append(len(rows)) or texts(rows))
+
+    def counted(rows: list[Row]) -> str:
+        written.append(len(rows))
+        return texts(rows)
+
+    monkeypatch.setattr(run_folder, "metrics_csv", counted)
     folder.save(rows, {"w": np.zeros(10)}, 1.0)
     assert written == [2]  # the row that names the columns, and the new one
     assert os.stat(tmp_path / "metrics.csv").st_ino == metrics_before.st_ino

@@ -108,7 +108,7 @@ def test_a_state_of_another_run_is_refused() -> None:
         {name: array for name, array in state.items() if name != "age"},
         state | {"more": np.zeros(3)},
         state | {"weights": np.zeros(3)},
-        state | {"weights": np.float64(1)},
+        state | {"weights": np.array(1.0)},
         state | {"weights": state["weights"].astype(np.float32)},
         state | {"position": np.array(5)},
     ):
