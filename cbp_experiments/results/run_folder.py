@@ -300,10 +300,13 @@ def _cell(value: float) -> str:
 
 
 def _value(cell: str) -> float:
-    """The value that `_cell` writes as `cell`."""
+    """The value that `_cell` writes as `cell`. Raises ValueError for what it never writes."""
     if not cell:
         return np.nan
-    return int(cell) if re.fullmatch(r"0|-?[1-9]\d*", cell) else float(cell)
+    value = int(cell) if re.fullmatch(r"0|-?[1-9]\d*", cell) else float(cell)
+    if np.isnan(value):
+        raise ValueError(f"{cell!r} is not a number")
+    return value
 
 
 def read_run(path: Path) -> dict[str, Any]:
