@@ -6,11 +6,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import groupby
 
 import torch
-from tqdm import tqdm
 
 from cbp_experiments.announce import announce, conclude
 from cbp_experiments.config import Job
 from cbp_experiments.engines import Engine, Problem, Row, choose_engine, limited_threads
+from cbp_experiments.progress import Progress, say
 from cbp_experiments.provenance import provenance
 from cbp_experiments.results import FINISHED, RunFolder, check_writable, load_experiment, run_name
 from cbp_experiments.runs import Convoy, Run
@@ -27,12 +27,12 @@ def run_job(job: Job, *, show_bar: bool = True) -> None:
     before = [run.name for run in runs if run.status == "finished before"]
     if before:  # one of them that is damaged is better found now than after the training
         load_experiment(job.results_dir / job.experiment, runs=before)
-    announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
+    expected = announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
     check_writable(job.results_dir)
     for run in runs:
         run.folder.tidy()
     due = [run for run in runs if run.name not in before]
-    train(problem, engine, due, job.checkpoint_seconds, show_bar)
+    train(problem, engine, due, job.checkpoint_seconds, show_bar, expected)
     conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished before")])
 
 
@@ -63,24 +63,28 @@ def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[
     )
 
 
-def train(problem: Problem, engine: Engine, due: list[Run], checkpoint_seconds: float, show_bar: bool = True) -> None:
-    """Advance all runs that are free to their last task, with a progress bar in updates of one run."""
+def train(
+    problem: Problem,
+    engine: Engine,
+    due: list[Run],
+    checkpoint_seconds: float,
+    show_bar: bool = True,
+    expected: float | None = None,
+) -> None:
+    """Advance all runs that are free to their last task; progress is in updates of one run. expected: in seconds."""
     stream = problem.stream
     updates = -(-stream.task_length // stream.batch_size)
     left = sum(run.tasks - run.tasks_done for run in due) * updates
     even = engine.workers + len(due) % engine.workers  # so many at a time that no core idles during the last ones
     at_a_time = max(engine.workers, min(even, IN_FLIGHT_BYTES // problem.weight_bytes()))
-    with (
-        limited_threads(engine.threads),
-        tqdm(total=left, unit=" updates", unit_scale=True, mininterval=0.5, disable=not (left and show_bar)) as bar,
-    ):
+    with limited_threads(engine.threads), Progress(left, shown=show_bar, expected=expected) as bar:
 
         def convoy(runs: list[Run]) -> Convoy:
             return Convoy(problem, engine, runs, checkpoint_seconds)
 
         def take(run: Run) -> bool:
             taken, expected = run.take(), run.tasks - run.tasks_done
-            bar.total = (bar.total or 0) + ((run.tasks - len(run.rows) if taken else 0) - expected) * updates
+            bar.total += ((run.tasks - len(run.rows) if taken else 0) - expected) * updates
             return taken
 
         try:
@@ -99,7 +103,7 @@ def groups(engine: Engine, due: list[Run], take: Callable[[Run], bool]) -> Itera
         yield from ([run] for run in due if take(run))
 
 
-def take_turns(convoys: Iterator[Convoy], engine: Engine, at_a_time: int, bar: tqdm) -> None:
+def take_turns(convoys: Iterator[Convoy], engine: Engine, at_a_time: int, bar: Progress) -> None:
     """Give the convoys a task each in turn, `at_a_time` of them until they are finished, on the engine's workers.
 
     On Ctrl-C the tasks under way are finished and saved; a second one stops them at once, as they were last saved.
@@ -125,7 +129,7 @@ def take_turns(convoys: Iterator[Convoy], engine: Engine, at_a_time: int, bar: t
                     if not convoy.finished:
                         turns[pool.submit(convoy.advance, progress)] = convoy
         except KeyboardInterrupt:
-            tqdm.write("stopping after the tasks under way; Ctrl-C again stops at once")
+            say("stopping after the tasks under way; Ctrl-C again stops at once")
             for turn, convoy in turns.items():
                 if not turn.cancel():
                     convoy.record(*turn.result())

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tqdm import tqdm
-
 from cbp_experiments.engines import Engine, Group, Problem, Row, State
+from cbp_experiments.progress import say
 from cbp_experiments.results import FINISHED, RunFolder
 
 
@@ -50,12 +49,12 @@ class Run:
             return False
         if not self.folder.lock():
             self.status = "in progress"
-            tqdm.write(f"{self.name} is in progress in another process: left to it")
+            say(f"{self.name} is in progress in another process: left to it")
             return False
         self.taken = True
         if not self.anew and self.folder.status() in FINISHED:
             self.status = "finished before"
-            tqdm.write(f"{self.name} has been finished by another process")
+            say(f"{self.name} has been finished by another process")
             return False
         if not self.anew and (restored := self.folder.restore()):
             self.rows, self.restored, self.seconds = restored
@@ -72,7 +71,7 @@ class Run:
         self.seconds += seconds
         if row is None:
             self.status = "diverged"
-            tqdm.write(f"{self.name} diverged in task {len(self.rows) + 1}: its loss is not finite any more")
+            say(f"{self.name} diverged in task {len(self.rows) + 1}: its loss is not finite any more")
         else:
             self.rows.append(row)
             if len(self.rows) == self.tasks:
@@ -96,7 +95,7 @@ class Convoy:
                     self.group.load(i, run.restored)
         except (KeyError, ValueError, RuntimeError):
             names = ", ".join(run.name for run in runs)
-            tqdm.write(f"the checkpoint of another version of the code cannot be continued: {names} starts again")
+            say(f"the checkpoint of another version of the code cannot be continued: {names} starts again")
             self.group = engine.new_group(problem, seeds)
             for run in runs:
                 run.rows, run.seconds = [], 0.0
