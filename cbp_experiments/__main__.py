@@ -7,8 +7,10 @@ from omegaconf import DictConfig
 
 from cbp_experiments.command_line import compose, explain
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.output import guarded
 
 
+@guarded()
 def main() -> None:
     """Exit with 0; with 2 after one line on what is wrong with the input; with 130 after Ctrl-C."""
     try:

@@ -32,12 +32,12 @@ def run_job(job: Job, *, show_bar: bool = True) -> None:
     before = [run.name for run in runs if run.status == "finished before"]
     if before:  # one of them that is damaged is better found now than after the training
         load_experiment(job.results_dir / job.experiment, runs=before)
-    announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
+    expected = announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
     check_writable(job.results_dir)
     for run in runs:
         run.folder.tidy()
     due = [run for run in runs if run.name not in before]
-    train(problem, engine, due, job.checkpoint_seconds, show_bar)
+    train(problem, engine, due, job.checkpoint_seconds, show_bar, expected)
     conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished before")])
 
 
@@ -88,7 +88,7 @@ def train(
     at_a_time = max(engine.workers, min(even, IN_FLIGHT_BYTES // problem.weight_bytes()))
     with (
         limited_threads(engine.threads),
-        Progress(left, shown=bool(left and show_bar), expected=expected) as bar,
+        Progress(left, shown=show_bar, expected=expected) as bar,
         signals.noted() as request,
     ):
 

@@ -44,7 +44,7 @@ from filelock import FileLock, Timeout
 
 from cbp_experiments.atomic import replace_file
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results.files import first_line, reading, remove, write_atomically, write_json, writing
+from cbp_experiments.results.files import exists, first_line, reading, remove, write_atomically, write_json, writing
 
 FINISHED = ("complete", "diverged")
 STATUSES = ("incomplete", *FINISHED)
@@ -98,7 +98,7 @@ class RunFolder:
 
     def status(self) -> str | None:
         """incomplete, complete or diverged, as run.json says; None when there is no run yet."""
-        return read_run(self._run)["status"] if os.path.exists(self._run) else None
+        return read_run(self._run)["status"] if exists(self._run) else None
 
     def lock(self) -> bool:
         """Take the run for this process, until `unlock`; False while another one has it."""
@@ -197,7 +197,7 @@ class RunFolder:
 
     def progress(self) -> tuple[int, float]:
         """Tasks done and the wall seconds they took, by run.json or, while incomplete, by the checkpoint."""
-        run = read_run(self._run) if os.path.exists(self._run) else {}
+        run = read_run(self._run) if exists(self._run) else {}
         if run.get("status") in FINISHED:
             return run["tasks_done"], run["wall_seconds"]
         try:
