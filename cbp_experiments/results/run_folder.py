@@ -27,7 +27,6 @@ filelock package writes the holder's process number into the file instead.
 
 import fcntl
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -44,12 +43,12 @@ from filelock import FileLock, Timeout
 
 from cbp_experiments.atomic import replace_file
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.progress import say
 from cbp_experiments.results.files import exists, first_line, reading, remove, write_atomically, write_json, writing
 
 FINISHED = ("complete", "diverged")
 STATUSES = ("incomplete", *FINISHED)
 Row = dict[str, float]
-log = logging.getLogger(__name__)
 
 
 def digest(config: dict[str, Any]) -> str:
@@ -191,7 +190,7 @@ class RunFolder:
             if not (isinstance(seconds, float) and seconds >= 0):
                 raise ValueError(f"wall_seconds is {seconds!r}")
         except Exception as error:  # a damaged archive raises almost anything
-            log.warning("%s cannot be read (%s): the run starts again", self._checkpoint, first_line(error))
+            say(f"{self._checkpoint} cannot be read ({first_line(error)}): the run starts again")
             return None
         return rows, state, seconds
 
