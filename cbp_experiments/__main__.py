@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from cbp_experiments import signals
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.output import guarded
 
 
 def command() -> None:
@@ -20,6 +21,7 @@ def command() -> None:
     main()
 
 
+@guarded()
 def main() -> None:
     """Exit with 0; with 2 after one line on what is wrong with the input; after a signal with 128 and its number."""
     try:

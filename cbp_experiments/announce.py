@@ -14,8 +14,11 @@ from cbp_experiments.words import count, duration
 TRIAL_SECONDS = 0.3
 
 
-def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> None:
-    """Print the plan. `runs` holds (name, "new" | "continued" | "finished before", tasks done) for each seed."""
+def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> float | None:
+    """Print the plan; returns the estimated seconds, or None where there is nothing to do.
+
+    `runs` holds (name, "new" | "continued" | "finished before", tasks done) for each seed.
+    """
     stream = problem.stream
     tasks_left = sum(stream.tasks - done for _, status, done in runs if status != "finished before")
     updates = -(-stream.task_length // stream.batch_size)
@@ -30,9 +33,11 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     finished = [name for name, status, _ in runs if status == "finished before"]
     if finished:
         print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
-    if tasks_left:
-        seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished)], tasks_left)
-        print(f"  to do    {tasks_left * updates:,} updates, about {duration(max(seconds, 1))}", flush=True)
+    if not tasks_left:
+        return None
+    seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished)], tasks_left)
+    print(f"  to do    {tasks_left * updates:,} updates, about {duration(max(seconds, 1))}", flush=True)
+    return seconds
 
 
 def conclude(job: Job, names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Files that are replaced whole: a crash leaves the old one or the new one."""
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -9,12 +10,13 @@ from typing import IO
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a new file and put it in the place of `path`, on the disk before this returns.
 
-    Raises OSError when the file cannot be written; the old one is still there then. A kill leaves `.<name>.<pid>.tmp`.
+    Raises OSError when the file cannot be written; the old one is still there then. A kill leaves `.<name>.*.tmp`, with
+    a random part, because processes in two containers can have the same number.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with open(temporary, "wb") as handle:
+        with open(temporary, "xb") as handle:
             write(handle)
             handle.flush()
             os.fsync(handle.fileno())

@@ -16,6 +16,7 @@ from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import cores
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.launched import launched, launching
+from cbp_experiments.output import guarded
 from cbp_experiments.results import Planned, add_to_plan
 from cbp_experiments.runner import plan, run_job
 from cbp_experiments.runs import Run
@@ -97,9 +98,13 @@ def summarize(folder: Path) -> None:
 
 
 def train_launched(config: DictConfig) -> None:
-    """Train one job in a process of the launcher's, with its share of the cores and without a progress bar."""
-    with launched():
-        run_job(share_cores(build_job(config), HydraConfig.get().launcher.get("n_jobs", 1)), show_bar=False)
+    """Train one job in a process of the launcher's, with its share of the cores.
+
+    Its progress goes into a log; a terminal it would share with other jobs.
+    """
+    with launched(), guarded():
+        job = share_cores(build_job(config), HydraConfig.get().launcher.get("n_jobs", 1))
+        run_job(job, show_bar=not sys.stderr.isatty())
 
 
 def share_cores(job: Job, processes: int) -> Job:

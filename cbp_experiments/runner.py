@@ -1,22 +1,27 @@
 """A job from configuration to results: which runs are due, train them task by task, record what comes."""
 
+import resource
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import groupby
 
 import torch
-from tqdm import tqdm
 
+from cbp_experiments import signals
 from cbp_experiments.announce import announce, conclude
 from cbp_experiments.config import Job
 from cbp_experiments.engines import Engine, Problem, Row, choose_engine, limited_threads
+from cbp_experiments.progress import Progress, say
 from cbp_experiments.provenance import provenance
 from cbp_experiments.results import FINISHED, RunFolder, check_writable, load_experiment, run_name
-from cbp_experiments.runs import Convoy, Run
+from cbp_experiments.runs import Convoy, Run, Unusable
 from cbp_experiments.streams import Stream
 
 IN_FLIGHT_BYTES = 2**31  # runs that take turns on the cores stay in memory; no more of them than fit in this
+OTHER_FILES = 40  # that a process has open, or opens while it saves
 
 
 def run_job(job: Job, *, show_bar: bool = True) -> None:
@@ -27,12 +32,12 @@ def run_job(job: Job, *, show_bar: bool = True) -> None:
     before = [run.name for run in runs if run.status == "finished before"]
     if before:  # one of them that is damaged is better found now than after the training
         load_experiment(job.results_dir / job.experiment, runs=before)
-    announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
+    expected = announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
     check_writable(job.results_dir)
     for run in runs:
         run.folder.tidy()
     due = [run for run in runs if run.name not in before]
-    train(problem, engine, due, job.checkpoint_seconds, show_bar)
+    train(problem, engine, due, job.checkpoint_seconds, show_bar, expected)
     conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished before")])
 
 
@@ -63,8 +68,19 @@ def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[
     )
 
 
-def train(problem: Problem, engine: Engine, due: list[Run], checkpoint_seconds: float, show_bar: bool = True) -> None:
-    """Advance all runs that are free to their last task, with a progress bar in updates of one run."""
+def train(
+    problem: Problem,
+    engine: Engine,
+    due: list[Run],
+    checkpoint_seconds: float,
+    show_bar: bool = True,
+    expected: float | None = None,
+) -> None:
+    """Advance all runs that are free to their last task, with a progress bar in updates of one run.
+
+    expected: the seconds that were announced. A signal (signals.py) stops it after the runs under way are saved, within
+    their tasks if need be, and raises Interrupted; a second one stops it at once, and leaves them as last saved.
+    """
     stream = problem.stream
     updates = -(-stream.task_length // stream.batch_size)
     left = sum(run.tasks - run.tasks_done for run in due) * updates
@@ -72,68 +88,101 @@ def train(problem: Problem, engine: Engine, due: list[Run], checkpoint_seconds: 
     at_a_time = max(engine.workers, min(even, IN_FLIGHT_BYTES // problem.weight_bytes()))
     with (
         limited_threads(engine.threads),
-        tqdm(total=left, unit=" updates", unit_scale=True, mininterval=0.5, disable=not (left and show_bar)) as bar,
+        Progress(left, shown=show_bar, expected=expected) as bar,
+        signals.noted() as request,
     ):
 
-        def convoy(runs: list[Run]) -> Convoy:
-            return Convoy(problem, engine, runs, checkpoint_seconds)
+        def updates_left(run: Run) -> int:
+            tasks, examples = run.place
+            return (run.tasks - tasks) * updates - -(-examples // stream.batch_size)
 
         def take(run: Run) -> bool:
-            taken, expected = run.take(), run.tasks - run.tasks_done
-            bar.total = (bar.total or 0) + ((run.tasks - len(run.rows) if taken else 0) - expected) * updates
+            taken = run.take()
+            bar.total += (updates_left(run) if taken else 0) - (run.tasks - run.tasks_done) * updates
             return taken
 
+        def convoys(runs: list[Run]) -> Iterator[Convoy]:
+            """One of all, but for runs that cannot continue from where they were and start again by themselves."""
+            try:
+                yield Convoy(problem, engine, runs, checkpoint_seconds)
+            except Unusable as error:
+                bar.total -= updates_left(error.run)
+                error.run.start_again(str(error))
+                bar.total += updates_left(error.run)
+                if others := [run for run in runs if run is not error.run]:
+                    yield from convoys(others)
+                yield from convoys([error.run])
+
         try:
-            take_turns(map(convoy, groups(engine, due, take)), engine, 1 if engine.together else at_a_time, bar)
+            started = (convoy for runs in groups(engine, due, take) for convoy in convoys(runs))
+            take_turns(started, engine, 1 if engine.together else at_a_time, bar, request)
         finally:
             for run in due:
                 run.release()
+    if request.number is not None:
+        raise signals.Interrupted(request.number)
 
 
 def groups(engine: Engine, due: list[Run], take: Callable[[Run], bool]) -> Iterator[list[Run]]:
-    """The runs that advance together, which have to begin at the same task; each is taken when its turn comes."""
-    if engine.together:
-        taken = sorted(filter(take, due), key=lambda run: len(run.rows))
-        yield from (list(runs) for _, runs in groupby(taken, key=lambda run: len(run.rows)))
-    else:
+    """The runs that advance together, which have to be at the same place; each is taken when its turn comes."""
+    if not engine.together:
         yield from ([run] for run in due if take(run))
+        return
+    at_once = most_open()
+    if len(due) > at_once:
+        say(f"  {at_once} runs at a time: more locks than this process may open files (ulimit -n)")
+    for begin in range(0, len(due), at_once):
+        taken = sorted(filter(take, due[begin : begin + at_once]), key=lambda run: run.place)
+        yield from (list(runs) for _, runs in groupby(taken, key=lambda run: run.place))
 
 
-def take_turns(convoys: Iterator[Convoy], engine: Engine, at_a_time: int, bar: tqdm) -> None:
+def most_open() -> int:
+    """How many runs this process can hold at once: each is a lock, which is an open file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (sys.maxsize if soft == resource.RLIM_INFINITY else soft) - OTHER_FILES)
+
+
+def take_turns(
+    convoys: Iterator[Convoy], engine: Engine, at_a_time: int, bar: Progress, request: signals.Request
+) -> None:
     """Give the convoys a task each in turn, `at_a_time` of them until they are finished, on the engine's workers.
 
-    On Ctrl-C the tasks under way are finished and saved; a second one stops them at once, as they were last saved.
+    When a signal requests it, those under way pause and are saved, and no other begins.
     """
-    stop = threading.Event()
+    abandoned = threading.Event()
 
-    def progress(updates: int) -> None:
-        if stop.is_set():
-            raise Stopped
+    def progress(updates: int) -> bool:
+        if abandoned.is_set():
+            raise Abandoned
         bar.update(updates)
+        return request.number is not None
 
     with ThreadPoolExecutor(engine.workers, initializer=torch.set_num_threads, initargs=(engine.threads,)) as pool:
         turns: dict[Future[tuple[list[Row | None], float]], Convoy] = {}
+        stopping = False
         try:
             while True:
-                while len(turns) < at_a_time and (convoy := next(convoys, None)):
+                while request.number is None and len(turns) < at_a_time and (convoy := next(convoys, None)):
                     turns[pool.submit(convoy.advance, progress)] = convoy
+                if request.number is not None and not stopping:
+                    stopping = True
+                    say("stopping: the runs under way are saved; a second signal stops at once")
                 if not turns:
                     return
                 for turn in wait(turns, return_when=FIRST_COMPLETED).done:
                     convoy = turns.pop(turn)
                     convoy.record(*turn.result())
-                    if not convoy.finished:
+                    if convoy.save_is_due() or request.number is not None:
+                        convoy.save()
+                    if request.number is None and not convoy.finished:
                         turns[pool.submit(convoy.advance, progress)] = convoy
-        except KeyboardInterrupt:
-            tqdm.write("stopping after the tasks under way; Ctrl-C again stops at once")
-            for turn, convoy in turns.items():
-                if not turn.cancel():
-                    convoy.record(*turn.result())
-                convoy.save()
-            raise
         finally:
-            stop.set()
+            abandoned.set()
 
 
-class Stopped(Exception):
-    """Ends a task from within, at the second Ctrl-C or when another one has failed."""
+class Abandoned(Exception):
+    """Ends a task from within, at a second signal or when another one has failed."""

@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from tqdm import tqdm
+import numpy as np
 
 from cbp_experiments.engines import Engine, Group, Problem, Row, State
+from cbp_experiments.progress import say
 from cbp_experiments.results import FINISHED, RunFolder
+from cbp_experiments.results.files import first_line
 
 
 @dataclass(eq=False)
@@ -40,39 +43,63 @@ class Run:
     def look(self) -> None:
         """How far the run is, without taking it."""
         if not self.anew:
-            self.tasks_done, _ = self.folder.progress()
+            self.tasks_done, seconds = self.folder.progress()
             finished = self.folder.status() in FINISHED
-            self.status = "finished before" if finished else "continued" if self.tasks_done else "new"
+            self.status = "finished before" if finished else "continued" if seconds else "new"
 
     def take(self) -> bool:
-        """Take the run for this process and go on from its last checkpoint; False, and a line, if another has it."""
+        """Take the run for this process and continue from its last checkpoint; False, and a line, if another has it."""
         if self.status == "finished before":
             return False
         if not self.folder.lock():
             self.status = "in progress"
-            tqdm.write(f"{self.name} is in progress in another process: left to it")
+            say(f"{self.name} is in progress in another process: left to it")
             return False
         self.taken = True
         if not self.anew and self.folder.status() in FINISHED:
             self.status = "finished before"
-            tqdm.write(f"{self.name} has been finished by another process")
+            say(f"{self.name} was finished by another process")
             return False
-        if not self.anew and (restored := self.folder.restore()):
-            self.rows, self.restored, self.seconds = restored
+        if not self.anew and (found := self.folder.restore()):
+            self.rows, self.restored, self.seconds = found
+            self._check_restored(found[1])
         self.folder.begin(self.config, self.facts, restart=self.anew)
         return True
+
+    def _check_restored(self, state: State) -> None:
+        position = state.get("position", np.array([]))
+        if len(self.rows) >= self.tasks:
+            self.start_again(f"it has {len(self.rows)} rows of {self.tasks} tasks")
+        elif position.shape != () or position.dtype.kind != "i":
+            self.start_again("it does not say how far it is")
+        elif has_nan(state):
+            self.start_again("it has values that are not numbers")
+
+    def start_again(self, reason: str) -> None:
+        """Forget what was restored, and say so."""
+        say(f"the checkpoint of {self.name} cannot be continued ({reason}): the run starts again")
+        self.folder.begin(self.config, self.facts, restart=True)
+        self.rows, self.restored, self.seconds = [], None, 0.0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where the run stands: finished tasks, and the examples of the next one that are learned."""
+        return len(self.rows), int(self.restored["position"]) if self.restored else 0
+
+    def has_other_columns(self, row: Row | None) -> bool:
+        """Whether `row` does not fit to the rows so far: a checkpoint of another version of the code."""
+        return bool(row and self.rows and row.keys() != self.rows[0].keys())
 
     def release(self) -> None:
         if self.taken:
             self.folder.unlock()
             self.taken = False
 
-    def record(self, row: Row | None, seconds: float) -> None:
-        """Take up the row of a finished task, or mark the run diverged (None); finish it after its last task."""
-        self.seconds += seconds
+    def record(self, row: Row | None) -> None:
+        """Take the row of a finished task, or mark the run diverged (None); finish it after its last task."""
         if row is None:
             self.status = "diverged"
-            tqdm.write(f"{self.name} diverged in task {len(self.rows) + 1}: its loss is not finite any more")
+            say(f"{self.name} diverged in task {len(self.rows) + 1}: loss is not finite")
         else:
             self.rows.append(row)
             if len(self.rows) == self.tasks:
@@ -83,48 +110,77 @@ class Run:
 
 
 class Convoy:
-    """A group of runs and their records: they advance together, one task at a turn."""
+    """A group of runs and their records: they advance together, one task at a turn or, at a pause, a part of one.
+
+    Raises Unusable when a run cannot continue from what was restored.
+    """
 
     def __init__(self, problem: Problem, engine: Engine, runs: list[Run], checkpoint_seconds: float):
         self.runs = runs
         self.checkpoint_seconds = checkpoint_seconds
-        seeds = [run.config["seed"] for run in runs]
-        self.group: Group = engine.new_group(problem, seeds)
-        try:
-            for i, run in enumerate(runs):
-                if run.restored is not None:
+        self.new_group = partial(engine.new_group, problem, [run.config["seed"] for run in runs])
+        self.group: Group = self.new_group()
+        for i, run in enumerate(runs):
+            if run.restored is not None:
+                try:
                     self.group.load(i, run.restored)
-        except (KeyError, ValueError, RuntimeError):
-            names = ", ".join(run.name for run in runs)
-            tqdm.write(f"the checkpoint of another version of the code cannot be continued: {names} starts again")
-            self.group = engine.new_group(problem, seeds)
-            for run in runs:
-                run.rows, run.seconds = [], 0.0
+                except (KeyError, ValueError, TypeError, RuntimeError) as error:
+                    raise Unusable(run, first_line(error)) from error
         for run in runs:
             run.restored = None
         self.task = len(runs[0].rows)
         self.saved_at = time.monotonic()
 
-    def advance(self, progress: Callable[[int], None]) -> tuple[list[Row | None], float]:
+    def advance(self, progress: Callable[[int], bool]) -> tuple[list[Row | None], float]:
+        """Learn until the end of the task, or until `progress` or the next checkpoint asks for a pause."""
         started = time.perf_counter()
-        rows = self.group.run_task(self.task, progress)
+        rows = self.group.run_task(self.task, lambda updates: progress(updates) or self.save_is_due())
         return rows, time.perf_counter() - started
 
     def record(self, rows: list[Row | None], seconds: float) -> None:
-        self.task += 1
-        for run, row in zip(self.runs, rows, strict=True):
+        """Take what `advance` gave: the rows of a finished task, or none at a pause."""
+        unfinished = [run for run in self.runs if run.status not in FINISHED]
+        for run in unfinished:
+            run.seconds += seconds
+        if rows and any(run.has_other_columns(row) for run, row in zip(self.runs, rows, strict=True)):
+            self.start_again("its rows have other columns")
+        elif rows:
+            self.task += 1
+            for run, row in zip(self.runs, rows, strict=True):
+                if run in unfinished:
+                    run.record(row)
+
+    def start_again(self, reason: str) -> None:
+        for run in self.runs:
             if run.status not in FINISHED:
-                run.record(row, seconds)
-        if time.monotonic() - self.saved_at >= self.checkpoint_seconds:
-            self.save()
+                run.start_again(reason)
+        self.group, self.task = self.new_group(), 0
+
+    def save_is_due(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.checkpoint_seconds
 
     def save(self) -> None:
-        """Checkpoint the runs that are not finished. Only between tasks."""
+        """Checkpoint the runs that are not finished."""
         for i, run in enumerate(self.runs):
             if run.status not in FINISHED:
-                run.folder.save(run.rows, self.group.state(i), run.seconds)
+                state = self.group.state(i)
+                if not has_nan(state):  # about to diverge: it will do so again from the last checkpoint
+                    run.folder.save(run.rows, state, run.seconds)
         self.saved_at = time.monotonic()
 
     @property
     def finished(self) -> bool:
         return all(run.status in FINISHED for run in self.runs)
+
+
+class Unusable(Exception):
+    """A run cannot continue from its checkpoint."""
+
+    def __init__(self, run: Run, reason: str):
+        super().__init__(reason)
+        self.run = run
+
+
+def has_nan(state: State) -> bool:
+    """Whether a value in it is not a number, as only a damaged run has, or one that is about to diverge."""
+    return any(array.dtype.kind == "f" and np.isnan(array).any() for array in state.values())

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -26,24 +26,51 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within, each signal of STOPPING raises Interrupted in the main thread.
+    """Within, each signal of STOPPING raises Interrupted in the main thread."""
 
-    The handlers are set explicitly because process 1 of a container ignores a signal without one. A signal that the
-    parent had us ignore stays ignored (nohup; a shell's background jobs ignore SIGINT).
+    def handler(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted(number)
+
+    with _handled(handler):
+        yield
+
+
+class Request:
+    """Whether one of the signals has asked to stop: its number, or None."""
+
+    number: int | None = None
+
+
+@contextmanager
+def noted() -> Iterator[Request]:
+    """Within, the first signal of STOPPING is noted, and interrupts nothing; a second one raises Interrupted."""
+    request = Request()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if request.number is not None:
+            raise Interrupted(number)
+        request.number = number
+
+    with _handled(handler):
+        yield request
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Set the handler of each signal, in the main thread, which is the one that hears them.
+
+    It is set explicitly because process 1 of a container ignores a signal without one. A signal that the parent had us
+    ignore stays ignored (nohup; a shell's background jobs ignore SIGINT).
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    defaults = (signal.SIG_DFL, signal.default_int_handler)
-    before = {number: signal.getsignal(number) for number in STOPPING if signal.getsignal(number) in defaults}
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    heard = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
     try:
-        for number in before:
-            signal.signal(number, _raise)
+        for number in heard:
+            signal.signal(number, handler)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _raise(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
+        for number, old in heard.items():
+            signal.signal(number, old)

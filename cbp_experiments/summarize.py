@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.stats import bootstrap
 
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.output import guarded
 from cbp_experiments.results import load_experiment, write_atomically
 from cbp_experiments.seeding import generator
 from cbp_experiments.summary import aligned, first_and_last, left_out, settings, show
@@ -103,6 +104,7 @@ def write_summary(folder: Path, name: str | None = None) -> tuple[str, list[Path
     return table(frame), paths
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line behind scripts/summarize.py; returns the exit code, 2 after a line about what is wrong."""
     parser = argparse.ArgumentParser(prog="summarize", description="Summarize the runs of an experiment.")

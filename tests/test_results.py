@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results import Row, RunFolder, digest, load_experiment, metrics_csv, run_name
+from cbp_experiments.results import Row, RunFolder, digest, load_experiment, metrics_csv, run_folder, run_name
 
 TASKS = 4
 PROVENANCE = {"tasks": TASKS, "data_description": "ten digits"}
@@ -85,6 +85,7 @@ def test_restore_is_bit_identical(tmp_path: Path) -> None:
         {"task": 1, "loss": 0.1 + 0.2, "x": math.nan, "y": 5e-324},
         {"task": 2, "loss": -0.0, "x": math.inf, "y": 3.0},
     ]
+    text = metrics_csv(rows)
     state: dict[str, np.ndarray] = {
         "w/1": np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32),
         "age": np.arange(3),
@@ -96,7 +97,7 @@ def test_restore_is_bit_identical(tmp_path: Path) -> None:
     restored = folder.restore()
     assert restored is not None
     got_rows, got_state, seconds = restored
-    assert repr(got_rows) == repr(rows)
+    assert metrics_csv(got_rows) == text == (tmp_path / "metrics.csv").read_text()
     assert seconds == 1.25
     assert [(name, *exact(array)) for name, array in got_state.items()] == [
         (name, *exact(array)) for name, array in state.items()
@@ -161,7 +162,6 @@ def test_begin_keeps_the_checkpoint_and_refuses_a_finished_run(tmp_path: Path) -
     folder = RunFolder(tmp_path)
     folder.begin(config(), PROVENANCE)
     folder.save([row(1, 0.0)], {"w": np.zeros(2)}, 1.0)
-    (tmp_path / "metrics.csv").unlink()
     folder.begin(config(), PROVENANCE)
     assert folder.restore() is not None
     folder.begin(config(), PROVENANCE, restart=True)
@@ -173,7 +173,7 @@ def test_begin_keeps_the_checkpoint_and_refuses_a_finished_run(tmp_path: Path) -
         folder.finish("incomplete", [], 0.0)
 
 
-def test_any_damage_to_the_checkpoint_starts_the_run_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_any_damage_to_the_checkpoint_starts_the_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = RunFolder(tmp_path)
     rows, state = [row(1, 0.5)], {"w": np.arange(4.0)}
     folder.begin(config(), PROVENANCE)
@@ -183,16 +183,78 @@ def test_any_damage_to_the_checkpoint_starts_the_run_again(tmp_path: Path, caplo
     flipped = [good[:i] + bytes([good[i] ^ 0x55]) + good[i + 1 :] for i in range(0, len(good), 7)]
     for bad in [b"", b"text\n", good[:-1], good[: len(good) // 2], *flipped]:
         checkpoint.write_bytes(bad)
-        caplog.clear()
+        capsys.readouterr()
         restored = folder.restore()
         if restored is None:
-            assert "the run starts again" in caplog.text
+            assert "the run starts again" in capsys.readouterr().out
         else:  # a byte that carries no content, such as a time stamp of the archive
-            assert repr(restored[0]) == repr(rows)
+            assert metrics_csv(restored[0]) == metrics_csv(rows)
             assert exact(restored[1]["w"]) == exact(state["w"])
             assert restored[2] == 1.0
     checkpoint.write_bytes(good[:-1])
     train(folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[:-1],
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace("33.8", ""),
+        lambda text: text.replace("accuracy", "accuracies"),
+        None,
+    ],
+)
+def test_any_damage_to_the_rows_of_a_checkpoint_starts_the_run_again(
+    tmp_path: Path, damage: Callable[[str], str] | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "run")
+    train(whole)
+    folder.begin(config(), PROVENANCE)
+    folder.save([row(1, 0.5), row(2, 0.25)], {"w": np.arange(4.0)}, 1.0)
+    path = folder.path / "metrics.csv"
+    path.write_text(damage(path.read_text())) if damage else path.unlink()
+    assert RunFolder(folder.path).restore() is None
+    assert "the run starts again" in capsys.readouterr().out
+    train(folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_rows_after_those_of_the_checkpoint_are_written_over(tmp_path: Path) -> None:
+    """A kill between metrics.csv and checkpoint, or a full disk in the middle of a line, leaves more."""
+    rows = [row(task, 0.5) for task in (1, 2, 3)]
+    folder = RunFolder(tmp_path)
+    folder.begin(config(), PROVENANCE)
+    folder.save(rows[:1], {}, 1.0)
+    with open(tmp_path / "metrics.csv", "a") as handle:
+        handle.write("2,20,99,\n3,3")
+    later = RunFolder(tmp_path)
+    restored = later.restore()
+    assert restored is not None
+    assert metrics_csv(restored[0]) == metrics_csv(rows[:1])
+    later.save(rows, {}, 2.0)
+    assert (tmp_path / "metrics.csv").read_text() == metrics_csv(rows)
+
+
+def test_a_checkpoint_writes_no_more_when_many_tasks_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, written = RunFolder(tmp_path), list[int]()
+    folder.begin(config(), PROVENANCE)
+    rows = [row(task, 0.5) for task in range(1, 5001)]
+    folder.save(rows[:-1], {"w": np.zeros(10)}, 1.0)
+    metrics_before, checkpoint_before = os.stat(tmp_path / "metrics.csv"), os.stat(tmp_path / "checkpoint.npz")
+    texts = run_folder.metrics_csv
+
+    def counted(rows: list[Row]) -> str:
+        written.append(len(rows))
+        return texts(rows)
+
+    monkeypatch.setattr(run_folder, "metrics_csv", counted)
+    folder.save(rows, {"w": np.zeros(10)}, 1.0)
+    assert written == [2]  # the row that names the columns, and the new one
+    assert os.stat(tmp_path / "metrics.csv").st_ino == metrics_before.st_ino
+    assert os.stat(tmp_path / "checkpoint.npz").st_size - checkpoint_before.st_size < 10
+    assert (tmp_path / "metrics.csv").read_text() == texts(rows)
 
 
 def test_digest_and_name() -> None:

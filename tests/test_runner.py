@@ -1,14 +1,18 @@
 """A job from plan to results: what is trained and what is not, and what is recorded of it."""
 
 import json
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from cbp_experiments import runner
 from cbp_experiments.engines import Problem
-from tests.command import BOTH_ENGINES, BUSY, call, files, metrics, records, run, train
+from tests.command import BOTH_ENGINES, BUSY, ONE_THREAD, call, files, metrics, records, run, train
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +156,7 @@ def test_a_damaged_run_of_another_job_does_not_matter(folder: Path) -> None:
     earlier.write_text("task,accuracy\n1,")
     outcome = train()
     assert f"no summary of results/permuted_mnist: {earlier.relative_to(folder)} is damaged" in outcome.err
-    assert outcome.err.count("\n") == 2  # the progress bar, and this
+    assert outcome.err.count("\n") == 1
     assert "results in results/permuted_mnist" in outcome.out
     assert len(records(folder)) == 1
 
@@ -184,3 +188,28 @@ def test_a_results_folder_that_fills_up_stops_the_job_with_one_line(
     assert outcome.err.splitlines()[-1].startswith("error: cannot write ")
     assert "No space left on device" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_more_runs_than_files_may_be_open_train_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the ensemble engine, where all runs of a job are held at the same time."""
+    monkeypatch.setattr(runner, "most_open", lambda: 2)
+    outcome = train("engine=ensemble", "seeds=5")
+    assert "2 runs at a time: more locks than this process may open files" in outcome.out
+    assert [facts["status"] for facts in records(folder).values()] == ["complete"] * 5
+
+
+SMALLEST = ("scale=smoke", "data.tasks=1", "data.task_length=20", "network.width=8", "seeds=90", *ONE_THREAD)
+
+
+@pytest.mark.slow
+@BOTH_ENGINES
+def test_many_seeds_with_few_open_files(engine: str, folder: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "cbp_experiments", *SMALLEST, f"engine={engine}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    )
+    assert process.returncode == 0, process.stderr
+    assert [facts["status"] for facts in records(folder).values()] == ["complete"] * 90

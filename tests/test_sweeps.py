@@ -1,17 +1,19 @@
 """Sweeps: what two processes share, what a kill leaves, how far an experiment is."""
 
+import os
 import random
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cbp_experiments.command_line import CONF, parts
 from cbp_experiments.results import RunFolder
-from tests.command import BUSY, ONE_THREAD, TINY, call, metrics, records, run, spawn, train
+from tests.command import BUSY, ONE_THREAD, TINY, call, files, metrics, records, run, spawn, train
 from tests.test_interrupted_runs import wait_for_checkpoints
 
 SWEEP = ("-m", "learner.step_size=0.05,0.01", "scale=smoke", "network.width=16", "seeds=3", *BUSY[:2], *ONE_THREAD)
@@ -57,7 +59,7 @@ def test_a_run_that_another_process_finishes_meanwhile_is_not_trained_again(
 
     monkeypatch.setattr(RunFolder, "lock", too_late)
     outcome = train("results_dir=shared")
-    assert f"{Path(name).name} has been finished by another process" in outcome.out
+    assert f"{Path(name).name} was finished by another process" in outcome.out
     assert records(folder / "shared") == records(folder / "whole")
     assert not list((folder / "shared").glob("**/.lock"))
 
@@ -182,6 +184,47 @@ def test_status_of_diverged_runs_and_of_those_in_progress(folder: Path) -> None:
     assert "task 0 of 2, in progress\n" in call("status", "learner=bp").out
     other.unlock()
     assert "task 0 of 2\n" in call("status", "learner=bp").out
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Within, root is a user without rights; any other user stays who they are."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_status_for_a_user_who_may_only_read(folder: Path) -> None:
+    train("seeds=2")
+    (first, _) = run_folders(folder / "results")
+    first.begin({"seed": 0}, {"tasks": 2}, restart=True)
+    first.save([{"task": 1, "accuracy": 50.0}], {}, 1.0)
+    expected = call("status", "seeds=2")
+    assert "1 complete, 1 incomplete" in expected.out
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = files(folder)
+    with another_user():
+        assert call("status", "seeds=2") == expected
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("hidden", ["results", "results/permuted_mnist", "run.json"])
+def test_runs_that_may_not_be_read_are_not_called_missing(folder: Path, hidden: str) -> None:
+    train()
+    folder.chmod(0o755)
+    (path,) = folder.glob(f"**/{hidden}")
+    path.chmod(0)
+    with another_user():
+        outcome = call("status")
+    path.chmod(0o700)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "run.json cannot be read (Permission denied); ask its owner for the right to\n" in outcome.err
 
 
 def test_a_folder_of_experiments_is_all_of_them() -> None:

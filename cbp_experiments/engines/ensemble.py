@@ -44,7 +44,7 @@ class Ensemble:
             self.step.begin_task(self._generators(task))
         now = self.underway
         loss, correct = self.learn(shown, shown.rows(task.order for task in tasks), progress)
-        if self.underway is not None:
+        if self.paused:
             return []
         self.alive &= torch.isfinite(loss).cpu()
         accuracies = {"accuracy": (correct.double() / stream.task_length).tolist()}
@@ -78,6 +78,11 @@ class Ensemble:
         progress(made * len(self.seeds))
         self.underway = None
         return now.loss, now.correct
+
+    @property
+    def paused(self) -> bool:
+        """Whether a task is partly learned."""
+        return self.underway is not None
 
     def _generators(self, task: int) -> list[np.random.Generator]:
         return [self.problem.generator(seed, "learner", task) for seed in self.seeds]
@@ -176,7 +181,7 @@ class Ensemble:
 
 @dataclass
 class Underway:
-    """A task of which `position` examples are learned: each run's metrics, sums `[R]` of losses and of right answers."""
+    """A task of which `position` examples are learned: metrics by run, sums `[R]` of losses and right predictions."""
 
     task: int
     measured: list[Row]

@@ -89,7 +89,7 @@ class OnlineRun:
             self.underway = self._begin(self.problem.generator(seed, "learner", task), stream.task_length, measured)
         now = self.underway
         losses, hits, _ = self.learn(drawn.order, position, now.rng, progress)
-        if self.underway is not None:
+        if self.paused:
             return []
         if len(losses) < stream.task_length:
             return [None]
@@ -128,6 +128,11 @@ class OnlineRun:
         if now.done < len(order):
             return now.losses[: now.done], now.hits[: now.done], events
         return now.losses, now.hits, events[: self.replacement.replaced[0]]
+
+    @property
+    def paused(self) -> bool:
+        """Whether a task is partly learned."""
+        return self.underway is not None
 
     def _begin(self, rng: np.random.Generator, examples: int, measured: Row) -> "Underway":
         self.replacement.replaced[0] = 0

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import fig1, fig2a, fig2b, fig3, fig4, fig5, fig6, fig7, fig8, four_panels, style
 from cbp_experiments.figures.captions import caption, frame_with_words
+from cbp_experiments.output import guarded
 from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source, load_source
 from cbp_experiments.summary import table
@@ -141,6 +142,7 @@ def write_figure(figure: Figure, handle: IO[bytes], kind: str = "png") -> None:
         figure.savefig(handle, format=kind, metadata=_METADATA[kind])
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: draws the figures named, or all of the paper's; returns the exit code.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.output import guarded
 from cbp_experiments.preparing.prepare import IMAGES, Options, prepare
 from cbp_experiments.preparing.recognition import FORMS
 from cbp_experiments.streams.image_cache import COMMAND
@@ -19,6 +20,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} ({self.prog} --help lists the options)\n")
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0; 2 after one line on what is wrong; 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)

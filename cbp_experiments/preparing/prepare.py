@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import PIL
 from numpy.lib.format import open_memmap
-from tqdm import tqdm
 
+from cbp_experiments import progress
 from cbp_experiments.atomic import replace_file
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.preparing.recognition import recognize
@@ -46,7 +46,7 @@ class Options:
     force: bool = False
 
 
-def prepare(path: Path, output: Path, options: Options, say: Say = tqdm.write) -> ImageClasses:
+def prepare(path: Path, output: Path, options: Options, say: Say = progress.say) -> ImageClasses:
     """Make the cache of the images at `path` in the folder `output`, or go on with making it; `say` gets each line.
 
     A finished cache with the same settings is left as it is. Raises ConfigError, with what was there still there.
@@ -115,7 +115,7 @@ def _make(source: Source, names: list[str], images: int, options: Options, unfin
         _none_skipped(_broken(unfinished, name), options.skip_broken, f"class {name}, which is done,")
     if len(left) < len(names):
         say(f"going on: {len(names) - len(left)} of {len(names)} classes are done")
-    with tqdm(total=len(names), initial=len(names) - len(left), unit=" classes", disable=None) as bar:
+    with progress.Progress(len(names), unit="classes", done=len(names) - len(left)) as bar:
         for made in source.make(left, images, options.skip_broken, options.workers):
             for line in made.broken:
                 say(f"left out: {line}")

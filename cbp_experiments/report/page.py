@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about, caption, size
 from cbp_experiments.figures.draw import PAPER, loader, picture, sources_of, write_figure
+from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
 from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS
@@ -146,6 +147,7 @@ def write_page(results_dir: Path, scale: str | None = None) -> Path:
     return path
 
 
+@guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after a line about what is wrong."""
     parser = argparse.ArgumentParser(prog="report", description="Write report.html from the CSVs of the runs.")

@@ -42,6 +42,18 @@ def remove(path: Path) -> None:
             sync_folder(path.parent)
 
 
+def exists(path: Path) -> bool:
+    """Whether the file is there. Raises ConfigError where the folder may not be searched, which is not a no."""
+    with reading(path):
+        try:
+            os.stat(path)
+        except PermissionError:
+            raise
+        except (OSError, ValueError):
+            return False
+    return True
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     try:
@@ -55,6 +67,8 @@ def writing(path: Path) -> Iterator[None]:
 def reading(path: Path) -> Iterator[None]:
     try:
         yield
+    except PermissionError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); ask its owner for the right to") from error
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror}); delete its folder and run that run again"

@@ -3,47 +3,52 @@
     results/<experiment>/<run>/metrics.csv     one row a task
                                config.yaml     the composed config with the seed
                                run.json        status (incomplete | complete | diverged) and provenance
-                               checkpoint.npz  while incomplete: state, rows so far, wall seconds
+                               checkpoint.npz  while incomplete: state, the rows that belong to it, wall seconds
                                .lock           while incomplete: held by the process that trains it
 
-Every file is replaced whole: written beside its place, flushed to the disk, renamed, and the folder flushed, so that
-the order holds when the power fails. What is left is the gap between two files. The checkpoint is the only truth of an
-incomplete run; metrics.csv is derived from its rows.
+The checkpoint holds the state, and how much of metrics.csv belongs to it: that many bytes, with their checksum. A save
+appends the rows since the last one, so that its cost does not grow with the tasks that are done. Every other file is
+replaced whole: written beside its place, flushed to the disk, renamed, and the folder flushed, so that the order holds
+when the power fails. What is left is the gap between two writes:
 
-- begin: [checkpoint removed, when the run is to start anew] run.json, [stale metrics.csv removed], config.yaml. A
-  crash before run.json leaves the old run as it was, or an incomplete one without a checkpoint, which starts again. A
-  crash after it leaves an incomplete run; the next begin does the rest.
-- save: checkpoint, metrics.csv. A crash between leaves an older metrics.csv; the next save or finish rewrites it.
-- finish: metrics.csv, run.json, checkpoint removed. A crash before run.json leaves an incomplete run whose last tasks
-  are trained again from the checkpoint, into the same bytes. A crash after it leaves a finished run and a checkpoint
-  that nobody reads; `tidy` removes it.
+- begin: [checkpoint removed, when the run starts again] run.json, [stale metrics.csv removed], config.yaml. A crash
+  before run.json leaves the old run as it was, or an incomplete one without a checkpoint, which starts again. A crash
+  after it leaves an incomplete run; the next begin does the rest.
+- save: metrics.csv, checkpoint. A crash between leaves rows that the checkpoint does not count; the next save writes
+  over them.
+- finish: metrics.csv (whole), run.json, checkpoint removed. A crash before run.json leaves an incomplete run whose last
+  tasks are trained again from the checkpoint, into the same bytes. A crash after it leaves a finished run and a
+  checkpoint that nothing reads; `tidy` removes it.
 
-The lock is the kernel's (flock), so that it goes with its process, however that ends: a .lock file that lies about is
-nobody's. A process holds it from before it reads the checkpoint until after finish, and looks at the status again once
-it has it. On file systems without flock the filelock package writes the holder's process number into the file instead.
+The lock is the kernel's (flock), so that it goes with its process, however that ends. A process holds it from before it
+reads the checkpoint until after finish, and looks at the status again once it has it. On file systems without flock the
+filelock package writes the holder's process number into the file instead.
 """
 
+import fcntl
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
+from cbp_experiments.atomic import replace_file
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results.files import first_line, reading, remove, write_atomically, write_json, writing
+from cbp_experiments.progress import say
+from cbp_experiments.results.files import exists, first_line, reading, remove, write_atomically, write_json, writing
 
 FINISHED = ("complete", "diverged")
 STATUSES = ("incomplete", *FINISHED)
 Row = dict[str, float]
-log = logging.getLogger(__name__)
 
 
 def digest(config: dict[str, Any]) -> str:
@@ -64,6 +69,18 @@ def run_name(config: dict[str, Any], seed: int) -> str:
     return f"{learner}_{digest(config)}_seed{seed}"
 
 
+@dataclass(frozen=True)
+class Written:
+    """The beginning of metrics.csv that a checkpoint counts on: its rows, its bytes, and their CRC-32."""
+
+    rows: int = 0
+    size: int = 0
+    crc: int = 0
+
+    def then(self, rows: int, text: bytes) -> "Written":
+        return Written(self.rows + rows, self.size + len(text), crc32(text, self.crc))
+
+
 class RunFolder:
     """One run's folder, from `begin` over `save` and `restore` to `finish`.
 
@@ -76,10 +93,11 @@ class RunFolder:
         self._run = path / "run.json"
         self._checkpoint = path / "checkpoint.npz"
         self._lock = FileLock(path / ".lock")
+        self._written = Written()
 
     def status(self) -> str | None:
         """incomplete, complete or diverged, as run.json says; None when there is no run yet."""
-        return read_run(self._run)["status"] if os.path.exists(self._run) else None
+        return read_run(self._run)["status"] if exists(self._run) else None
 
     def lock(self) -> bool:
         """Take the run for this process, until `unlock`; False while another one has it."""
@@ -92,18 +110,36 @@ class RunFolder:
         return True
 
     def unlock(self) -> None:
-        """Give the run free, without what a crash has left and, once it is finished, checkpoint and lock."""
-        for leftover in self._leftovers():
-            remove(leftover)
-        self._lock.release()
+        """Free the run, and remove what a crash has left and, once it is finished, checkpoint and lock."""
+        try:
+            for leftover in self._leftovers():
+                remove(leftover)
+        finally:
+            self._lock.release()
 
     def in_progress(self) -> bool:
-        """Whether a living process has the run."""
-        if not os.path.exists(self._lock.lock_file):
+        """Whether a living process has the run. Writes nothing: a user who may only read can ask."""
+        try:
+            descriptor = os.open(self._lock.lock_file, os.O_RDONLY)
+        except OSError:
             return False
-        if taken := self.lock():
-            self.unlock()
-        return not taken
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except BlockingIOError:
+            return True
+        except OSError:  # no flock here: the file says who has it
+            return self._locked_by_filelock()
+        finally:
+            os.close(descriptor)
+
+    def _locked_by_filelock(self) -> bool:
+        try:
+            if taken := self.lock():
+                self.unlock()
+            return not taken
+        except ConfigError:
+            return False
 
     def begin(self, config: dict[str, Any], provenance: dict[str, Any], *, restart: bool = False) -> None:
         """Mark the run incomplete and write its config; call it before a new run and before a continued one.
@@ -119,52 +155,61 @@ class RunFolder:
         write_json(self._run, {**provenance, "status": "incomplete", "seed": config["seed"]})
         if not self._checkpoint.exists():
             remove(self._metrics)
+            self._written = Written()
         text = yaml.safe_dump(config, sort_keys=False)
         write_atomically(self.path / "config.yaml", lambda handle: handle.write(text.encode()))
 
     def save(self, rows: list[Row], state: dict[str, np.ndarray], wall_seconds: float) -> None:
-        """Write the checkpoint, then metrics.csv.
+        """Append the rows since the last `save` or `restore` to metrics.csv, then replace the checkpoint.
 
-        rows: one a task, all with the same keys; integers stay integers.
-        state: everything that training goes on from; any shapes, no object arrays.
+        rows: all of the run, one a task, all with the same keys; integers stay integers.
+        state: everything that training continues from; any shapes, no object arrays.
         """
         objects = [name for name, array in state.items() if np.asarray(array).dtype.hasobject]
         if objects:
             raise ValueError(f"object arrays do not go into a checkpoint: {', '.join(objects)}")
-        about = {"rows": _plain_rows(rows), "state": list(state), "wall_seconds": float(wall_seconds)}
+        with writing(self._metrics):
+            self._append(rows)
+        about = {"state": list(state), "wall_seconds": float(wall_seconds), "metrics": vars(self._written)}
         arrays: dict[str, Any] = {f"state/{name}": np.asarray(array) for name, array in state.items()}
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
         write_atomically(self._checkpoint, lambda handle: np.savez(handle, **arrays))
-        self._write_metrics(rows)
 
     def restore(self) -> tuple[list[Row], dict[str, np.ndarray], float] | None:
-        """The rows, state and wall seconds of the last `save`, bit for bit; None when the run has to start again."""
+        """The rows, state and wall seconds of the last `save`; None, and a line, when the run has to start again.
+
+        The state is that of `save` bit for bit; the rows are as metrics.csv has them.
+        """
         if not self._checkpoint.exists():
             return None
         try:
             with self._opened_checkpoint() as (about, arrays):
                 state = {name: arrays[f"state/{name}"] for name in about["state"]}
-                return about["rows"], state, about["wall_seconds"]
+                seconds = about["wall_seconds"]
+            rows = self._read_rows(Written(**about["metrics"]))
+            if not (isinstance(seconds, float) and seconds >= 0):
+                raise ValueError(f"wall_seconds is {seconds!r}")
         except Exception as error:  # a damaged archive raises almost anything
-            log.warning("%s cannot be read (%s): the run starts again", self._checkpoint, first_line(error))
+            say(f"{self._checkpoint} cannot be read ({first_line(error)}): the run starts again")
             return None
+        return rows, state, seconds
 
     def progress(self) -> tuple[int, float]:
         """Tasks done and the wall seconds they took, by run.json or, while incomplete, by the checkpoint."""
-        run = read_run(self._run) if os.path.exists(self._run) else {}
+        run = read_run(self._run) if exists(self._run) else {}
         if run.get("status") in FINISHED:
             return run["tasks_done"], run["wall_seconds"]
         try:
             with self._opened_checkpoint() as (about, _):
-                return len(about["rows"]), about["wall_seconds"]
+                return int(about["metrics"]["rows"]), float(about["wall_seconds"])
         except Exception:  # no checkpoint, or a damaged one, of which `restore` speaks
             return 0, 0.0
 
     def finish(self, status: str, rows: list[Row], wall_seconds: float) -> None:
-        """Write the last metrics.csv, mark the run complete or diverged, remove the checkpoint."""
+        """Write metrics.csv whole, mark the run complete or diverged, remove the checkpoint."""
         if status not in FINISHED:
             raise ValueError(f"a run finishes as one of {FINISHED}, not {status}")
-        self._write_metrics(rows)
+        write_atomically(self._metrics, lambda handle: handle.write(metrics_csv(rows).encode()))
         outcome = {"status": status, "tasks_done": len(rows), "wall_seconds": round(wall_seconds, 3)}
         write_json(self._run, {**read_run(self._run), **outcome})
         remove(self._checkpoint)
@@ -190,8 +235,42 @@ class RunFolder:
         with open(self._checkpoint, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
             yield json.loads(arrays["about"].tobytes()), arrays
 
-    def _write_metrics(self, rows: list[Row]) -> None:
-        write_atomically(self._metrics, lambda handle: handle.write(metrics_csv(rows).encode()))
+    def _append(self, rows: list[Row]) -> None:
+        """Bring metrics.csv up to `rows`, flushed to the disk; whole, if it is not as this process wrote it."""
+        before = self._written
+        if len(rows) == before.rows:
+            return
+        size = os.stat(self._metrics).st_size if os.path.exists(self._metrics) else -1
+        if not before.rows or size < before.size:
+            text = metrics_csv(rows).encode()
+            replace_file(self._metrics, lambda handle: handle.write(text))
+            self._written = Written().then(len(rows), text)
+            return
+        added = metrics_csv([rows[0], *rows[before.rows :]]).encode().split(b"\n", 2)[2]
+        with open(self._metrics, "r+b") as handle:
+            handle.truncate(before.size)  # rows that a crash has left behind what the checkpoint counts
+            handle.seek(before.size)
+            handle.write(added)
+            handle.flush()
+            os.fsync(handle.fileno())
+        self._written = before.then(len(rows) - before.rows, added)
+
+    def _read_rows(self, written: Written) -> list[Row]:
+        """The rows that a checkpoint counts on. Raises ValueError or OSError where metrics.csv has others."""
+        self._written = Written()
+        text = b""
+        if written.rows:
+            with open(self._metrics, "rb") as handle:
+                text = handle.read(written.size)
+        header, *lines = text.decode().split("\n")[:-1] or [""]
+        if Written().then(len(lines), text) != written:
+            raise ValueError(f"{self._metrics.name} is not as it was saved")
+        names = header.split(",")
+        rows = [dict(zip(names, map(_value, line.split(",")), strict=True)) for line in lines]
+        if [row["task"] for row in rows] != list(range(1, len(rows) + 1)):
+            raise ValueError(f"{self._metrics.name} does not count its tasks from 1")
+        self._written = written
+        return rows
 
 
 def metrics_csv(rows: list[Row]) -> str:
@@ -217,6 +296,16 @@ def _cell(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     return "" if np.isnan(value) else f"{value:.8g}"
+
+
+def _value(cell: str) -> float:
+    """The value that `_cell` writes as `cell`. Raises ValueError for what it never writes."""
+    if not cell:
+        return np.nan
+    value = int(cell) if re.fullmatch(r"0|-?[1-9]\d*", cell) else float(cell)
+    if np.isnan(value):
+        raise ValueError(f"{cell!r} is not a number")
+    return value
 
 
 def read_run(path: Path) -> dict[str, Any]:

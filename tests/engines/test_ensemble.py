@@ -1,7 +1,7 @@
 """The ensemble engine: runs that do not feel each other, states that continue, runs that diverge."""
 
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ LEARNERS += [replace(BP, name="adam", optimizer="adam", step_size=0.003), ADAM_C
 BATCHNORM = replace(CBP, name="batchnorm_cbp", normalization="batch", normalization_decay=0.9, momentum=0.9)
 ONLINENORM = replace(CBP, name="onlinenorm_cbp", normalization="online")
 LEARNERS += [BATCHNORM, ONLINENORM]
+LEARNERS += [replace(CBP, name="snp_dropout", perturbation_std=1e-3, weight_decay=1e-3, dropout=0.1)]
 each_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.name)
 
 
@@ -79,6 +80,28 @@ def test_a_group_continues_from_its_state_bit_by_bit(learner: Learner) -> None:
     for run in range(len(SEEDS)):
         np.testing.assert_array_equal(group.losses(run), uninterrupted.losses(run)[80 // problem.stream.batch_size :])
         assert_same_state(group.state(run), uninterrupted.state(run))
+
+
+@each_learner
+def test_a_group_continues_from_within_a_task_bit_by_bit(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "PIECE_SECONDS", 0)
+    problem = problem_of(learner, tasks=2, dtype="float32")
+    whole = Ensemble(problem, SEEDS)
+    expected = [whole.run_task(task, ignore) for task in range(2)]
+
+    group, pauses = Ensemble(problem, SEEDS), 0
+    pause_now = cycle([True, False, False]).__next__
+    for task in range(2):
+        while not (rows := group.run_task(task, lambda updates: pause_now())):
+            states, group = [group.state(run) for run in range(len(SEEDS))], Ensemble(problem, SEEDS)
+            for run, state in enumerate(states):
+                assert 0 < state["position"] < problem.stream.task_length
+                group.load(run, state)
+            pauses += 1
+        assert rows == expected[task]
+    assert pauses >= 2
+    for run in range(len(SEEDS)):
+        assert_same_state(group.state(run), whole.state(run))
 
 
 def assert_same_state(state: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:

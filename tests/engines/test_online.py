@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbp_experiments.engines import Problem, Row, choose_engine, online
+from cbp_experiments.engines import Problem, Row, base, choose_engine, online
 from cbp_experiments.engines.base import EngineOptions
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
@@ -25,6 +25,7 @@ ONLINENORM = replace(BP, name="onlinenorm", normalization="online")
 LEARNERS = [BP, CBP, replace(CBP, name="cbp_random", utility="random"), ADAM, ADAM_CBP, ONLINENORM]
 LEARNERS += [replace(CBP, name="snp_cbp", perturbation_std=1e-3, weight_decay=1e-3)]
 LEARNERS += [replace(ADAM_CBP, name="onlinenorm_cbp_adam", normalization="online")]
+LEARNERS += [replace(BP, name="snp_dropout", perturbation_std=1e-3, weight_decay=1e-3, dropout=0.1)]
 each_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner.name)
 
 
@@ -73,6 +74,46 @@ def test_a_run_continues_from_its_state_bit_by_bit(learner: Learner) -> None:
     np.testing.assert_array_equal(run.losses(), uninterrupted.losses()[80:])
     for name, array in uninterrupted.state(0).items():
         assert run.state(0)[name].tobytes() == array.tobytes()
+
+
+@each_learner
+def test_a_run_continues_from_within_a_task_bit_by_bit(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paused after every few updates and continued by another process, as it were; across chunks, too."""
+    monkeypatch.setattr(base, "PIECE_SECONDS", 0)
+    monkeypatch.setattr(online, "FIRST_PIECE", 6)
+    monkeypatch.setattr(online, "CHUNK", 16)
+    problem = tiny_problem(learner, dtype="float32", tasks=2)
+    examples = online.sparse_examples(problem)
+    whole = online.OnlineRun(problem, examples, 4)
+    expected = [whole.run_task(task, ignore) for task in range(2)]
+
+    run, pauses = online.OnlineRun(problem, examples, 4), 0
+    for task in range(2):
+        while not (rows := run.run_task(task, lambda updates: True)):
+            state, run = run.state(0), online.OnlineRun(problem, examples, 4)
+            assert 0 < state["position"] < 40
+            run.load(0, state)
+            pauses += 1
+        assert rows == expected[task]
+    assert pauses > 10
+    for name, array in whole.state(0).items():
+        assert run.state(0)[name].tobytes() == array.tobytes()
+
+
+def test_a_state_of_another_run_is_refused() -> None:
+    problem = tiny_problem(CBP)
+    run = RecordedRun(problem, 0)
+    state = run.state(0)
+    for damaged in (
+        {name: array for name, array in state.items() if name != "age"},
+        state | {"more": np.zeros(3)},
+        state | {"weights": np.zeros(3)},
+        state | {"weights": np.array(1.0)},
+        state | {"weights": state["weights"].astype(np.float32)},
+        state | {"position": np.array(5)},
+    ):
+        with pytest.raises((KeyError, ValueError)):
+            run.load(0, damaged)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
