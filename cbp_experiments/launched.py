@@ -37,27 +37,22 @@ def launching() -> Iterator[Path]:
     """
     remove_abandoned()
     folder, lock = _claim()
-    os.environ[SCRATCH] = str(folder)
-
-    stopped: list[int] = []
+    stopped = False
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        stopped.append(number)
-        if len(stopped) == 1:
+        nonlocal stopped
+        if not stopped:
+            stopped = True
             fcntl.flock(lock, fcntl.LOCK_UN)
             while any(map(_held, folder.glob("*.job"))):
                 time.sleep(POLL_SECONDS)
         raise signals.Interrupted(number)
 
-    before = {number: signal.getsignal(number) for number in signals.STOPPING}
+    os.environ[SCRATCH] = str(folder)
     try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, stop)
-        yield folder
+        with signals.handled(stop):
+            yield folder
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         del os.environ[SCRATCH]
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()

@@ -31,7 +31,7 @@ def raised() -> Iterator[None]:
     def handler(number: int, frame: FrameType | None) -> NoReturn:
         raise Interrupted(number)
 
-    with _handled(handler):
+    with handled(handler):
         yield
 
 
@@ -51,12 +51,12 @@ def noted() -> Iterator[Request]:
             raise Interrupted(number)
         request.number = number
 
-    with _handled(handler):
+    with handled(handler):
         yield request
 
 
 @contextmanager
-def _handled(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def handled(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Set the handler of each signal, in the main thread, which is the one that hears them.
 
     It is set explicitly because process 1 of a container ignores a signal without one. A signal that the parent had us

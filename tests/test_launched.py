@@ -1,4 +1,4 @@
-"""Launchers: what they are asked to train, what is printed, and that no process of theirs outlives ours or loses work."""
+"""Launchers: what they get to train, what is printed, and that none of their processes outlives ours or loses work."""
 
 import fcntl
 import os
@@ -79,42 +79,45 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in (folder.parent / "tmp").iterdir()]
 
 
+def interrupt(number: int, *, job_hears: int | None = None) -> Interrupted:
+    """Launch a job, send a signal to this process (and first one to that of the job), and return what is raised."""
+    try:
+        with launching():
+            process = subprocess.Popen([sys.executable, "-c", JOB])
+            wait_for(Path("started"))
+            if job_hears:
+                process.send_signal(job_hears)
+            os.kill(os.getpid(), number)
+    except Interrupted as error:
+        assert Path("saved").read_text() == str(process.pid)
+        assert process.wait(timeout=10) == 143
+        return error
+    raise AssertionError("not interrupted")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_is_raised_once_the_launched_jobs_are_saved(number: int, folder: Path) -> None:
-    with pytest.raises(Interrupted) as caught, launching():
-        process = subprocess.Popen([sys.executable, "-c", JOB])
-        wait_for(folder / "started")
-        try:
-            os.kill(os.getpid(), number)
-        finally:
-            assert (folder / "saved").read_text() == str(process.pid)
-            assert process.wait(timeout=10) == 143
-    assert caught.value.number == number
+    assert interrupt(number).number == number
     assert leftovers(folder) == []
     assert SCRATCH not in os.environ
 
 
 def test_a_job_that_has_heard_of_the_signal_itself_is_not_interrupted_twice(folder: Path) -> None:
     """As Ctrl-C reaches all processes of a terminal: a second signal would keep the job from saving."""
-    with pytest.raises(Interrupted), launching():
-        process = subprocess.Popen([sys.executable, "-c", JOB])
-        wait_for(folder / "started")
-        process.send_signal(signal.SIGTERM)
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-        finally:
-            assert (folder / "saved").exists()
-            assert process.wait(timeout=10) == 143
+    interrupt(signal.SIGINT, job_hears=signal.SIGTERM)
 
 
 def test_a_second_signal_does_not_wait_for_the_jobs(folder: Path) -> None:
-    with pytest.raises(Interrupted) as caught, launching() as scratch:
-        with open(scratch / "0.job", "w") as lock:  # a job that never ends
+    caught = None
+    try:
+        with launching() as scratch, open(scratch / "0.job", "w") as lock:  # a job that never ends
             fcntl.flock(lock, fcntl.LOCK_EX)
             kill = f"import os, time; time.sleep(0.3); os.kill({os.getpid()}, {signal.SIGHUP})"
             with subprocess.Popen([sys.executable, "-c", kill]):
                 os.kill(os.getpid(), signal.SIGTERM)
-    assert caught.value.number == signal.SIGHUP
+    except Interrupted as error:
+        caught = error.number
+    assert caught == signal.SIGHUP
 
 
 def test_a_job_is_saved_and_ends_when_the_launching_process_is_killed(folder: Path) -> None:
