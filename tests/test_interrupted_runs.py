@@ -1,12 +1,17 @@
 """A run that is interrupted, in whatever way, ends in the same bytes as one that is not."""
 
+import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cbp_experiments.results import RunFolder
@@ -175,13 +180,18 @@ def wait_for_checkpoints(results_dir: Path, rounds: int) -> None:
     assert len(seen) >= rounds
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
+COMMAND = (sys.executable, "-m", "cbp_experiments")
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_a_signal_saves_and_says_how_to_continue(number: signal.Signals, code: int, folder: Path) -> None:
     job = (*LONG, "data.tasks=200")  # seconds, of which the signal has to meet one
     process = spawn(*job, "checkpoint_seconds=0", "results_dir=cut", cwd=folder)
     wait_for_checkpoints(folder / "cut", 2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "Traceback" not in err
     assert err.endswith("interrupted; the same command goes on from here\n")
     assert "stopping: the runs under way are saved" in out
@@ -190,6 +200,65 @@ def test_ctrl_c_saves_and_says_how_to_go_on(folder: Path) -> None:
     assert outcome.out.count("continued after task ") == 1
     train(*job, "results_dir=whole", base=())
     assert metrics(folder / "cut") == metrics(folder / "whole")
+
+
+@pytest.mark.slow
+@BOTH_ENGINES
+def test_sigterm_in_the_middle_of_a_long_task_saves_within_it(engine: str, folder: Path) -> None:
+    length, width = (60000, 500) if engine == "online" else (6000, 100)
+    job = (f"data.task_length={length}", f"network.width={width}", "data.tasks=2", "seeds=1", f"engine={engine}")
+    process = spawn(*job, "results_dir=cut", *ONE_THREAD, cwd=folder)
+    while not list(folder.glob("cut/*/*/run.json")) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(1)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    (checkpoint,) = folder.glob("cut/*/*/checkpoint.npz")
+    with np.load(checkpoint) as arrays:
+        assert 0 < arrays["state/position"] < length
+    train(*job, "results_dir=cut", base=ONE_THREAD)
+    train(*job, "results_dir=whole", base=ONE_THREAD)
+    assert metrics(folder / "cut") == metrics(folder / "whole")
+
+
+@pytest.mark.slow
+def test_a_second_signal_stops_at_once(folder: Path) -> None:
+    process = spawn(*LONG, "data.tasks=2000", "checkpoint_seconds=0", cwd=folder)
+    wait_for_checkpoints(folder, 2)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="needs a process namespace")
+def test_process_1_of_a_container_hears_sigterm(folder: Path) -> None:
+    process = subprocess.Popen(
+        [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            sys.executable,
+            "-m",
+            "cbp_experiments",
+            *LONG,
+            "data.tasks=2000",
+        ],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(folder.glob("results/*/*/run.json")) and process.poll() is None:
+        time.sleep(0.01)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
 
 
 @pytest.mark.slow
