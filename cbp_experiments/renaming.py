@@ -104,12 +104,13 @@ def rename_plan(folder: Path) -> None:
 
     An older name of which no seed was ever trained cannot be told a present one; the command of its sweep plans it.
     """
-    plan, names = plan_of(folder), present_names(folder)
-    renamed = {
-        f"{names.get(name.rpartition('_seed')[0], name.rpartition('_seed')[0])}_seed{entry['seed']}": entry
-        for name, entry in plan.items()
-        if name.rpartition("_seed")[0] in names or (folder / name).exists()
-    }
+    plan, names, renamed = plan_of(folder), present_names(folder), {}
+    for name, entry in plan.items():
+        setting = name.rpartition("_seed")[0]
+        if setting in names:
+            renamed[f"{names[setting]}_seed{entry['seed']}"] = entry
+        elif setting in names.values() or (folder / name).exists():
+            renamed[name] = entry
     if renamed != plan:
         write_plan(folder, renamed)
     if lost := len(plan) - len(renamed):

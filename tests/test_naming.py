@@ -1,7 +1,9 @@
 """What names a run: what its settings mean, and not how the code happens to be written."""
 
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,12 @@ import pytest
 import yaml
 
 from cbp_experiments.config import SECTIONS, build, build_job, meaning
+from cbp_experiments.figures.draw import PAPER
 from cbp_experiments.results.naming import KIND, TARGET, identity_of, run_name
 from cbp_experiments.results.older import CLASSES
-from tests.command import composed
+from cbp_experiments.streams.continual_imagenet import ContinualImageNet
+from cbp_experiments.streams.permuted_mnist import PermutedMNIST
+from tests.command import call, composed
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = Path(__file__).parent / "committed_runs.txt"
@@ -94,9 +99,10 @@ def test_a_mechanism_of_the_users_own_is_named_by_its_kind_and_its_values(write:
 
 
 def test_no_mechanisms_are_none() -> None:
+    no_mechanisms: list[dict[str, Any]] = [{}, {"mechanisms": None}, {"mechanisms": {}}]
     names = [
         run_name({"learner": named("cbp_experiments.learners.Learner", name="bp", step_size=1, **more)}, 0)
-        for more in ({}, {"mechanisms": None}, {"mechanisms": {}})
+        for more in no_mechanisms
     ]
     assert len(set(names)) == 1
 
@@ -153,3 +159,32 @@ def identity_now(config: dict[str, Any], targets: dict[str, str]) -> dict[str, A
         images = {"images": config[section]["images"]} if "images" in config[section] else {}
         identity[section] = identity_of(typed | images, meaning)
     return identity
+
+
+SLOW = ("permuted_mnist/sensitivity",)
+EXPERIMENTS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+    for name in dict.fromkeys(name for entry in PAPER.values() for name in entry.experiments)
+]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_nothing_of_the_committed_experiments_is_left_to_train(
+    experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `status`, which asks as training does; of images that need a download only the checksum is taken."""
+    checksums = {
+        json.loads(path.read_text())["data_checksum"] for path in (ROOT / "results" / experiment).glob("*/run.json")
+    }
+    for stream, source in ((PermutedMNIST, "embedded"), (ContinualImageNet, "synthetic")):
+
+        def loaded(self: Any, original: Any = stream.load, source: str = source) -> Any:
+            (checksum,) = checksums
+            more = {"synthetic_classes": 2} if source == "synthetic" else {}
+            return replace(original(replace(self, source=source, **more)), checksum=checksum)
+
+        monkeypatch.setattr(stream, "load", loaded)
+    monkeypatch.chdir(ROOT)
+    outcome = call("status", "-m", f"experiment={experiment}", "engine.device=cpu", base=())
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(outcome.out.splitlines()[-1].split()) == 4  # N runs: N complete

@@ -24,13 +24,13 @@ def experiment_lock(folder: Path) -> Iterator[None]:
         yield
         return
     lock = FileLock(folder / ".planned.lock")  # it stays: whoever removed it might take it from one who waits
-    try:
-        with writing(folder):
+    with writing(folder):
+        try:
             lock.acquire(timeout=SECONDS)
-    except Timeout as error:
-        raise ConfigError(
-            f"another process has held {lock.lock_file} for {SECONDS:g} seconds; if none is at work there, delete it"
-        ) from error
+        except Timeout as error:
+            raise ConfigError(
+                f"another process has held {lock.lock_file} for {SECONDS:g} seconds; if none is at work there, delete it"
+            ) from error
     try:
         for leftover in folder.glob(".*.tmp"):
             remove(leftover)
