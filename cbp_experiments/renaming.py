@@ -20,7 +20,7 @@ from cbp_experiments.config import meaning
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import (
     RunFolder,
-    experiment_lock,
+    locked,
     older_runs,
     plan_of,
     run_name,
@@ -64,7 +64,7 @@ def rename_experiment(folder: Path) -> list[str]:
     older, problems = older_runs(folder), []
     if not older:
         return []
-    with experiment_lock(folder):
+    with locked(folder, "planned.json"):
         rename_plan(folder)
         for name in older:
             try:

@@ -13,12 +13,13 @@ from scipy.stats import bootstrap
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
-from cbp_experiments.results import experiment_lock, read_experiment, run_folders, write_atomically
+from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
 from cbp_experiments.seeding import generator
 from cbp_experiments.summary import aligned, first_and_last, left_out, mixed, settings, show
 
 BINS = 40  # at most, of a run's tasks
 RESAMPLES = 9_999
+FILES = ("summary.csv", "accuracies.csv")
 
 
 def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
@@ -103,13 +104,13 @@ class Summary:
 def write_summary(folder: Path, name: str | None = None) -> Summary:
     """Write summary.csv (`tidy`) and accuracies.csv of the experiment in `folder`.
 
-    Under its lock, so that of several processes that finish at once the last one has read all runs. Raises ConfigError
+    Under a lock, so that of several processes that finish at once the last one has read all runs. Raises ConfigError
     when there are no runs (`name`: the experiment), a file is damaged, or another process keeps the lock.
     """
     run_folders(folder, name)  # there are some: no lock is made where there is no experiment
-    with experiment_lock(folder):
+    with locked(folder, *FILES, seconds=60.0):
         experiment = read_experiment(folder, name)
-        frame, paths = experiment.frame, [folder / "summary.csv", folder / "accuracies.csv"]
+        frame, paths = experiment.frame, [folder / file for file in FILES]
         for path, rows in zip(paths, (tidy(frame), accuracies(frame)), strict=True):
             content = rows.to_csv(index=False, float_format="%.8g").encode()
             if not path.exists() or path.read_bytes() != content:

@@ -1,4 +1,4 @@
-"""The lock of an experiment: summaries that lose no run, a time limit, and what killed processes leave behind."""
+"""The locks of an experiment: summaries that lose no run, a time limit, and what killed processes leave behind."""
 
 import re
 import threading
@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from cbp_experiments import summarize
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results import add_to_plan, locking, write_atomically
+from cbp_experiments.results import add_to_plan, write_atomically
 from cbp_experiments.summarize import write_summary
 from tests.folders import make_run
 
@@ -51,16 +51,25 @@ def test_of_two_that_finish_at_once_neither_loses_a_run(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "write",
-    [write_summary, lambda folder: add_to_plan(folder, {"a": {"setting": "bp", "seed": 0, "scale": "smoke"}})],
+    ("lock", "write"),
+    [
+        ("summary", write_summary),
+        ("planned", lambda folder: add_to_plan(folder, {"a": {"setting": "bp", "seed": 0, "scale": "smoke"}})),
+    ],
 )
-def test_a_lock_that_stays_is_named(tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_stays_is_named(tmp_path: Path, lock: str, write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run(tmp_path, "bp")
-    monkeypatch.setattr(locking, "SECONDS", 0.1)
-    held = tmp_path / ".planned.lock"
-    message = f"another process has held {held} for 0.1 seconds; if none is at work there, delete it"
-    with FileLock(held), pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+    acquire = FileLock.acquire
+    monkeypatch.setattr(FileLock, "acquire", lambda self, timeout: acquire(self, timeout=timeout / 400))
+    held = FileLock(tmp_path / f".{lock}.lock")
+    message = (
+        rf"another process has held {re.escape(held.lock_file)} for \d+ seconds; if none is at work there, delete it"
+    )
+    acquire(held)
+    with pytest.raises(ConfigError, match=f"^{message}$"):
         write(tmp_path)
+    held.release()
+    write(tmp_path)
 
 
 def test_what_killed_processes_left_in_the_folder_is_removed(tmp_path: Path) -> None:
@@ -68,9 +77,9 @@ def test_what_killed_processes_left_in_the_folder_is_removed(tmp_path: Path) -> 
     for name in (".summary.csv.123.tmp", ".planned.json.45.tmp"):
         (tmp_path / name).write_text("half")
     write_summary(tmp_path)
-    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
-        *("summary.csv", "accuracies.csv", ".planned.lock")
-    }
+    add_to_plan(tmp_path, {"a": {"setting": "bp", "seed": 0, "scale": "smoke"}})
+    left = {"summary.csv", "accuracies.csv", "planned.json", ".planned.lock", ".summary.lock"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == left
 
 
 def test_no_lock_where_there_is_no_experiment(tmp_path: Path) -> None:

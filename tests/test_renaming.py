@@ -38,7 +38,7 @@ def as_then(run: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {name: data for name, (data, _) in files(folder).items() if not name.endswith(".planned.lock")}
+    return {name: data for name, (data, _) in files(folder).items() if not name.endswith(".lock")}
 
 
 @pytest.fixture

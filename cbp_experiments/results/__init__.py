@@ -2,7 +2,7 @@
 
 from cbp_experiments.results.experiment import Experiment, load_experiment, read_experiment, run_folders
 from cbp_experiments.results.files import check_writable, write_atomically
-from cbp_experiments.results.locking import experiment_lock
+from cbp_experiments.results.locking import locked
 from cbp_experiments.results.naming import digest, run_name
 from cbp_experiments.results.overview import check_identity, how_to_rename, numbers_of, older_runs, recorded
 from cbp_experiments.results.planned import Planned, add_to_plan, plan_of, write_plan
@@ -18,9 +18,9 @@ __all__ = [
     "check_identity",
     "check_writable",
     "digest",
-    "experiment_lock",
     "how_to_rename",
     "load_experiment",
+    "locked",
     "metrics_csv",
     "numbers_of",
     "older_runs",

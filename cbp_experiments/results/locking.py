@@ -1,4 +1,4 @@
-"""The lock of an experiment: who writes what its runs have in common (planned.json, the summaries) holds it."""
+"""The locks of what the runs of an experiment have in common: planned.json, and the summaries."""
 
 import os
 from collections.abc import Iterator
@@ -10,30 +10,28 @@ from filelock import FileLock, Timeout
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results.files import remove, writing
 
-SECONDS = 60.0  # after which a lock is reported instead of waited for
-
 
 @contextmanager
-def experiment_lock(folder: Path) -> Iterator[None]:
-    """Hold the lock of the experiment in `folder`, and remove temporary files that killed processes have left there.
+def locked(folder: Path, *names: str, seconds: float = 20.0) -> Iterator[None]:
+    """Hold the lock of these files in the folder of an experiment; it is called after the first: `.planned.lock`.
 
-    A folder that may not be written is not locked: nobody with the same rights writes there. Raises ConfigError when
-    another process keeps the lock.
+    Temporary files that killed processes have left of them are removed. Where the folder may not be written, nothing is
+    locked, since nothing can change. Raises ConfigError when another process keeps the lock for so many `seconds`.
     """
     if not os.access(folder, os.W_OK):
         yield
         return
-    lock = FileLock(folder / ".planned.lock")  # it stays: whoever removed it might take it from one who waits
+    lock = FileLock(folder / f".{Path(names[0]).stem}.lock")  # it stays: removed, it might be taken from one who waits
     with writing(folder):
         try:
-            lock.acquire(timeout=SECONDS)
+            lock.acquire(timeout=seconds)
         except Timeout as error:
-            raise ConfigError(
-                f"another process has held {lock.lock_file} for {SECONDS:g} seconds; if none is at work there, delete it"
-            ) from error
+            held = f"another process has held {lock.lock_file} for {seconds:g} seconds"
+            raise ConfigError(f"{held}; if none is at work there, delete it") from error
     try:
-        for leftover in folder.glob(".*.tmp"):
-            remove(leftover)
+        for name in names:
+            for leftover in folder.glob(f".{name}.*.tmp"):
+                remove(leftover)
         yield
     finally:
         lock.release()

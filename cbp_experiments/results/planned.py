@@ -3,7 +3,7 @@
     results/<experiment>/planned.json     {run: {"setting": "bp, learner.step_size=0.01", "seed": 3,
                                                   "scale": "laptop"}, ...}
 
-Runs are only ever added to it, by several processes at once if need be, under the lock of the experiment.
+Runs are only ever added to it, by several processes at once if need be, under a lock (locking.py).
 """
 
 import json
@@ -13,7 +13,9 @@ from typing import Any, TypedDict
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results.files import first_line, write_atomically, writing
-from cbp_experiments.results.locking import experiment_lock
+from cbp_experiments.results.locking import locked
+
+FILE = "planned.json"
 
 
 class Planned(TypedDict):
@@ -33,19 +35,19 @@ def add_to_plan(folder: Path, runs: Mapping[str, Planned]) -> None:
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with experiment_lock(folder):
+    with locked(folder, FILE):
         write_plan(folder, {**runs, **plan_of(folder)})  # an entry that is there stays as it is
 
 
 def write_plan(folder: Path, plan: Mapping[str, Planned]) -> None:
     """Replace the plan of the experiment in `folder`, whose lock the caller holds."""
     text = json.dumps(dict(sorted(plan.items())), indent=1) + "\n"
-    write_atomically(folder / "planned.json", lambda handle: handle.write(text.encode()))
+    write_atomically(folder / FILE, lambda handle: handle.write(text.encode()))
 
 
 def plan_of(folder: Path) -> dict[str, Planned]:
     """The plan of the experiment in `folder`; empty where there is none. Raises ConfigError when it is damaged."""
-    path = folder / "planned.json"
+    path = folder / FILE
     try:
         plan: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         if not isinstance(plan, dict) or not all(map(_is_entry, plan.values())):
