@@ -1,32 +1,24 @@
 """What the user reads before and after a job: what will run, on what, for how long; what came of it."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 from cbp_experiments.config import Job
 from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.provenance import NUMBERS
-from cbp_experiments.results import load_experiment
+from cbp_experiments.results import load_experiment, numbers_of, recorded
 from cbp_experiments.summary import table
 from cbp_experiments.words import count, duration
 
 TRIAL_SECONDS = 0.3
 
 
-def announce(
-    job: Job,
-    problem: Problem,
-    engine: Engine,
-    runs: Sequence[tuple[str, str, int]],
-    made_by: Mapping[str, int] = MappingProxyType({}),
-) -> float | None:
+def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> float | None:
     """Print the plan; returns the estimated seconds, or None where there is nothing to do.
 
-    `runs` holds (name, "new" | "continued" | "finished before", tasks done) for each seed. made_by: the version of the
-    numerics that made each finished run.
+    `runs` holds (name, "new" | "continued" | "finished before", tasks done) for each seed.
     """
     stream = problem.stream
     tasks_left = sum(stream.tasks - done for _, status, done in runs if status != "finished before")
@@ -42,6 +34,7 @@ def announce(
     finished = [name for name, status, _ in runs if status == "finished before"]
     if finished:
         print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
+    made_by = {name: numbers_of(recorded(job.results_dir / job.experiment / name) or {}) for name in finished}
     for version in sorted({*made_by.values()} - {NUMBERS}):
         names = ", ".join(name for name in finished if made_by[name] == version)
         print(f"  made by version {version} of the numerics, this is {NUMBERS} (CHANGELOG.md says what moved): {names}")

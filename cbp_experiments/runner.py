@@ -22,8 +22,6 @@ from cbp_experiments.results import (
     check_identity,
     check_writable,
     load_experiment,
-    numbers_of,
-    recorded,
     run_name,
 )
 from cbp_experiments.runs import Convoy, Run, Unusable
@@ -41,8 +39,7 @@ def run_job(job: Job, *, show_bar: bool = True) -> None:
     before = [run.name for run in runs if run.status == "finished before"]
     if before:  # one of them that is damaged is better found now than after the training
         load_experiment(job.results_dir / job.experiment, runs=before)
-    made_by = {run.name: numbers_of(recorded(run.folder.path) or {}) for run in runs if run.name in before}
-    expected = announce(job, problem, engine, [(run.name, run.status, run.tasks_done) for run in runs], made_by)
+    expected = announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
     check_writable(job.results_dir)
     for run in runs:
         run.folder.tidy()
