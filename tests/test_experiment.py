@@ -11,6 +11,7 @@ import yaml
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import draw as drawing
 from cbp_experiments.figures.captions import caption
+from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.report.page import gaps
 from cbp_experiments.results import load_experiment, read_experiment
 from cbp_experiments.sources import load_source
@@ -20,6 +21,7 @@ from tests.command import TINY, call, metrics, train
 from tests.folders import folder_of, make_run
 
 ROWS = [{"task": task, "examples": 10 * task, "accuracy": 80.0 + task} for task in (1, 2, 3)]
+OTHER = NUMBERS + 1
 LEARNER = {"_kind_": "learner", "name": "bp", "step_size": 0.1}
 
 
@@ -82,6 +84,15 @@ def test_the_copy_alone_is_a_line(demo: Path) -> None:
         path.rename(path.with_name(f"{path.name} copy"))
     with pytest.raises(ConfigError, match=r"seed0 copy is not the folder of its run"):
         load_experiment(demo)
+
+
+def test_many_copies_are_counted(demo: Path) -> None:
+    run = folder_of(demo, config(1)).path
+    for number in range(10):
+        shutil.copytree(run, demo / f"{run.name} ({number})")
+    (line,) = read_experiment(demo).left_out
+    assert f"{run.name} (0), " in line
+    assert line.endswith(f"{run.name} (5), and 4 more")
 
 
 def test_a_damaged_copy_disturbs_nothing(demo: Path) -> None:
@@ -166,15 +177,15 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_finished_run_of_other_numerics_stays_and_is_said(trained: Path) -> None:
-    edit(trained / "run.json", numbers=2)
+    edit(trained / "run.json", numbers=OTHER)
     before = metrics(trained.parents[1])
     again = train("learner=bp")
-    said = f"made by version 2 of the numerics, this is 1 (CHANGELOG.md says what moved): {trained.name}"
+    said = f"made by version {OTHER} of the numerics, this is {NUMBERS} (CHANGELOG.md says what moved): {trained.name}"
     assert said in again.out
     assert metrics(trained.parents[1]) == before
     status = call("status", "learner=bp")
     assert status.code == 0
-    assert "1 run of version 2 of the numerics; this is version 1 (CHANGELOG.md says what moved)" in status.out
+    assert f": 1 run of version {OTHER} of the numerics; this is version {NUMBERS} (CHANGELOG.md" in status.out
     train("learner=bp", "force=true")
     assert "numerics" not in train("learner=bp").out
 
