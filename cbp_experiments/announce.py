@@ -7,7 +7,8 @@ from dataclasses import replace
 from cbp_experiments.config import Job
 from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.measurements import Measurements
-from cbp_experiments.results import load_experiment
+from cbp_experiments.provenance import NUMBERS
+from cbp_experiments.results import load_experiment, numbers_of, recorded
 from cbp_experiments.summary import table
 from cbp_experiments.words import count, duration
 
@@ -33,6 +34,10 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     finished = [name for name, status, _ in runs if status == "finished before"]
     if finished:
         print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
+    made_by = {name: numbers_of(recorded(job.results_dir / job.experiment / name) or {}) for name in finished}
+    for version in sorted({*made_by.values()} - {NUMBERS}):
+        names = ", ".join(name for name in finished if made_by[name] == version)
+        print(f"  made by version {version} of the numerics, this is {NUMBERS} (CHANGELOG.md says what moved): {names}")
     if not tasks_left:
         return None
     seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished)], tasks_left)

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from hydra.utils import get_class
+from hydra.utils import get_class, get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -15,10 +15,12 @@ from cbp_experiments.errors import ConfigError, unknown_key
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import Architecture
+from cbp_experiments.results.naming import identity_of, kind_of, neutral_values, with_kinds
 
 CHECKSUM_LENGTH = len("sha256:") + 8
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
 SECTIONS = ("data", "network", "learner", "engine", "metrics")
+CIRCUMSTANCES = {"data": ("root",), "engine": ("workers",)}  # keys that change no numbers, and no name
 EXPECTED = {
     float: "a number",
     int: "a whole number",
@@ -46,18 +48,38 @@ class Job:
     metrics: Measurements
     sections: dict[str, dict[str, Any]]  # the values of the last five as plain data, complete and typed
 
-    def identity(self, checksum: str, engine: str, device: str = "cpu") -> dict[str, Any]:
-        """The settings that a run's numbers depend on, the seed apart: they name its folder.
+    def settings(self, checksum: str, engine: str, device: str = "cpu") -> dict[str, Any]:
+        """All settings that a run's numbers depend on, the seed apart, by section.
 
         `checksum` of the stream's images, of which a few digits do: other images of the same source are other runs.
         """
-        data = {key: value for key, value in self.sections["data"].items() if key != "root"}
-        data["images"] = checksum[:CHECKSUM_LENGTH]
-        return self.sections | {"data": data, "engine": {"name": engine, "device": device, "dtype": self.engine.dtype}}
+        known = {
+            section: {key: value for key, value in values.items() if key not in CIRCUMSTANCES.get(section, ())}
+            for section, values in self.sections.items()
+        }
+        known["data"] |= {"images": checksum[:CHECKSUM_LENGTH]}
+        known["engine"] |= {"name": engine, "device": device}
+        return with_kinds(known, meaning)
 
-    def run_config(self, seed: int, identity: dict[str, Any]) -> dict[str, Any]:
+    def identity(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Of all settings those that differ from their neutral values: they name a run (results/naming.py)."""
+        return identity_of(settings, meaning)
+
+    def run_config(self, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
         """What config.yaml records of one run: enough to run it again, and no path of this machine."""
-        return {"experiment": self.experiment, "scale": self.scale, "seed": seed, **identity}
+        return {"experiment": self.experiment, "scale": self.scale, "seed": seed, **settings}
+
+
+def meaning(target: str) -> tuple[str, dict[str, Any]]:
+    """What the class that a `_target_` names is in the names of runs: its kind, and its neutral values.
+
+    What cannot be imported, or is no class, is known by its name alone; building it says what is wrong.
+    """
+    try:
+        found = get_object(target)
+    except Exception:  # importing runs any code
+        found = None
+    return (kind_of(found), neutral_values(found)) if isinstance(found, type) else (target.rpartition(".")[2], {})
 
 
 def build_job(config: DictConfig) -> Job:

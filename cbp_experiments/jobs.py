@@ -17,11 +17,12 @@ from cbp_experiments.engines import cores
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.launched import launched, launching
 from cbp_experiments.output import guarded
-from cbp_experiments.results import Planned, add_to_plan
+from cbp_experiments.results import Planned, add_to_plan, how_to_rename, older_runs
 from cbp_experiments.runner import plan, run_job
 from cbp_experiments.runs import Run
 from cbp_experiments.streams import Stream
 from cbp_experiments.summarize import write_summary
+from cbp_experiments.words import count
 
 SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write into files
 
@@ -29,6 +30,8 @@ SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write in
 def run_jobs(composed: list[Composed]) -> None:
     """Check all jobs, train them, and summarize the experiments that they belong to."""
     jobs = [(job.overrides, build_job(job.config)) for job in composed]
+    for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs if not job.force):
+        refuse_older(folder)
     if len(jobs) > 1:
         write_plans(jobs)
     if any(job.launcher != BASIC for job in composed):
@@ -41,6 +44,15 @@ def run_jobs(composed: list[Composed]) -> None:
     for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs):
         if any(folder.glob("*/metrics.csv")):
             summarize(folder)
+
+
+def refuse_older(folder: Path) -> None:
+    """Raises ConfigError when runs in `folder` have the names of an older version: they would be trained again."""
+    if older := older_runs(folder):
+        raise ConfigError(
+            f"{folder} has {count(len(older), 'run')} named by an older version, {older[0]} for one, which would be "
+            f"trained again; rename first: {how_to_rename(folder)}"
+        )
 
 
 def launch_jobs(composed: list[Composed], jobs: list[tuple[str, Job]]) -> None:
@@ -92,7 +104,8 @@ def write_plans(jobs: list[tuple[str, Job]]) -> None:
 def summarize(folder: Path) -> None:
     """Write the summary of the experiment in `folder`; runs of other jobs may lie there, and may be damaged."""
     try:
-        write_summary(folder)
+        for line in write_summary(folder).left_out:
+            print(f"{folder}: {line}")
     except ConfigError as error:
         print(f"no summary of {folder}: {error}", file=sys.stderr)
 

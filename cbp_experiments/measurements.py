@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from hydra.utils import get_method
@@ -24,6 +25,8 @@ class Measurements:
 
     features: list[str] = field(default_factory=lambda: ["dead_units", "effective_rank"])
     rank_every: int = 1
+
+    kind: ClassVar[str] = "measurements"
 
     def __post_init__(self) -> None:
         if self.rank_every < 1:

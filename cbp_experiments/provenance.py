@@ -7,12 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 LIBRARIES = ("cbp-experiments", "torch", "numpy", "numba")
+NUMBERS = 1  # the version of the numerics: one more with each change that moves numbers, which CHANGELOG.md records
 
 
 @cache
 def provenance() -> dict[str, object]:
-    """`versions` of Python, the package and the libraries that compute; `git_commit` of a checkout, else None."""
-    return {"versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}} | {
+    """`numbers`; `versions` of Python, the package and the libraries that compute; `git_commit` of a checkout."""
+    return {
+        "numbers": NUMBERS,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
         "git_commit": _commit(),
         "machine": platform.machine(),
     }

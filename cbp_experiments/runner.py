@@ -16,7 +16,14 @@ from cbp_experiments.config import Job
 from cbp_experiments.engines import Engine, Problem, Row, choose_engine, limited_threads
 from cbp_experiments.progress import Progress, say
 from cbp_experiments.provenance import provenance
-from cbp_experiments.results import FINISHED, RunFolder, check_writable, load_experiment, run_name
+from cbp_experiments.results import (
+    FINISHED,
+    RunFolder,
+    check_identity,
+    check_writable,
+    load_experiment,
+    run_name,
+)
 from cbp_experiments.runs import Convoy, Run, Unusable
 from cbp_experiments.streams import Stream
 
@@ -44,28 +51,28 @@ def run_job(job: Job, *, show_bar: bool = True) -> None:
 def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[Run]]:
     """What a job trains, on what, and its runs, one a seed. Writes nothing.
 
-    stream: the job's, where it is loaded already.
+    stream: the job's, where it is loaded already. Raises ConfigError when the folder of a run holds another one.
     """
     stream = stream or job.data.load()
     problem = Problem(stream, job.network, job.learner, job.metrics, job.engine)
     engine = choose_engine(problem)
     kind = engine.device.partition(":")[0]  # cpu or cuda, whose numbers differ; cuda:1 is as good as cuda:0
+    settings = job.settings(stream.checksum, engine.name, kind)
+    identity = job.identity(settings)
     facts = provenance() | {
         "tasks": stream.tasks,
         "engine": engine.name,
         "device": engine.device,
         "data_description": stream.description,
         "data_checksum": stream.checksum,
+        "settings": identity,
     }
-    folder, identity = job.results_dir / job.experiment, job.identity(stream.checksum, engine.name, kind)
-    return (
-        problem,
-        engine,
-        [
-            Run(RunFolder(folder / run_name(identity, seed)), job.run_config(seed, identity), facts, job.force)
-            for seed in job.seeds
-        ],
-    )
+    folder = job.results_dir / job.experiment
+    paths = {seed: folder / run_name(identity, seed) for seed in job.seeds}
+    for seed, path in paths.items():
+        check_identity(path, identity, seed)
+    runs = [Run(RunFolder(path), job.run_config(seed, settings), facts, job.force) for seed, path in paths.items()]
+    return problem, engine, runs
 
 
 def train(

@@ -10,7 +10,7 @@ import numpy as np
 
 from cbp_experiments.engines import Engine, Group, Problem, Row, State
 from cbp_experiments.progress import say
-from cbp_experiments.results import FINISHED, RunFolder
+from cbp_experiments.results import FINISHED, RunFolder, numbers_of, recorded
 from cbp_experiments.results.files import first_line
 
 
@@ -68,7 +68,10 @@ class Run:
 
     def _check_restored(self, state: State) -> None:
         position = state.get("position", np.array([]))
-        if len(self.rows) >= self.tasks:
+        begun_by, present = numbers_of(recorded(self.folder.path) or {}), numbers_of(self.facts)
+        if begun_by != present:
+            self.start_again(f"it is of version {begun_by} of the numerics, and this is version {present}")
+        elif len(self.rows) >= self.tasks:
             self.start_again(f"it has {len(self.rows)} rows of {self.tasks} tasks")
         elif position.shape != () or position.dtype.kind != "i":
             self.start_again("it does not say how far it is")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results import load_experiment, load_facts, plan_of
-from cbp_experiments.summary import settings, show
+from cbp_experiments.results import plan_of, read_experiment
+from cbp_experiments.summary import mixed, settings, show
 from cbp_experiments.words import count
 
 MOST = 4  # settings that a line names
@@ -29,8 +29,9 @@ class Missing(NamedTuple):
 class Source:
     """An experiment. frame: as `results.load_experiment` returns it; None when there is nothing, and `problem` why.
 
-    facts: of its runs, as `results.load_facts` returns them. absent: learners asked for of which nothing is known.
-    other_scales: those at which it has runs that are not in the frame, which holds one scale only.
+    facts: of its runs, as `results.read_experiment` returns them. absent: learners asked for of which nothing is known.
+    other_scales: those at which it has runs that are not in the frame, which holds one scale only. left_out: a sentence
+    for each kind of folder that is not counted as a run.
     """
 
     name: str
@@ -40,6 +41,12 @@ class Source:
     facts: pd.DataFrame = field(default_factory=pd.DataFrame)
     absent: tuple[str, ...] = ()
     other_scales: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> list[str]:
+        """What else is to be known of its runs, a sentence each: folders left out, versions mixed."""
+        return [] if self.frame is None else [*self.left_out, *mixed(self.frame)]
 
     @property
     def gaps(self) -> str:
@@ -68,9 +75,10 @@ def load_source(results_dir: Path, scale: str | None, name: str) -> Source:
     """
     folder = results_dir / name
     try:
-        whole, facts = load_experiment(folder, name), load_facts(folder)
+        found = read_experiment(folder, name)
+        whole, facts, left_out = found.frame, found.facts, tuple(found.left_out)
         if "scale" not in whole:
-            return Source(name, whole, missing_runs(folder, whole), facts=facts)
+            return Source(name, whole, missing_runs(folder, whole), facts=facts, left_out=left_out)
         scales = sorted(whole["scale"].unique(), key=lambda s: SCALES.index(s) if s in SCALES else len(SCALES))
         chosen = scale or scales[0]
         if chosen not in scales:
@@ -78,7 +86,7 @@ def load_source(results_dir: Path, scale: str | None, name: str) -> Source:
         frame = whole[whole["scale"] == chosen].reset_index(drop=True)
         facts = facts[facts["run"].isin(frame["run"])].reset_index(drop=True)
         others = tuple(other for other in scales if other != chosen)
-        return Source(name, frame, missing_runs(folder, frame), facts=facts, other_scales=others)
+        return Source(name, frame, missing_runs(folder, frame), facts=facts, other_scales=others, left_out=left_out)
     except ConfigError as error:
         return Source(name, problem=str(error))
 

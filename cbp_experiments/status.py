@@ -1,6 +1,8 @@
 """How far an experiment is: `python -m cbp_experiments status` before what trains it; nothing is written."""
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -8,7 +10,8 @@ from cbp_experiments.announce import estimate
 from cbp_experiments.command_line import distinctions
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import Engine, Problem
-from cbp_experiments.results import FINISHED
+from cbp_experiments.provenance import NUMBERS
+from cbp_experiments.results import FINISHED, how_to_rename, numbers_of, older_runs, recorded
 from cbp_experiments.runner import plan
 from cbp_experiments.runs import Run
 from cbp_experiments.words import count, duration
@@ -19,6 +22,7 @@ STATES = ("complete", "incomplete", "diverged", "missing")
 def report(configs: list[tuple[str, DictConfig]]) -> int:
     """Print the state of every job and of all together. Returns 0 if all runs are complete, else 1."""
     totals, seconds = Counter[str](), 0.0
+    folders: dict[Path, list[Path]] = defaultdict(list)
     jobs = [build_job(config) for _, config in configs]
     for differing, job in zip(distinctions([overrides for overrides, _ in configs]), jobs, strict=True):
         problem, engine, runs = plan(job)
@@ -32,10 +36,29 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
                 print(f"  {states[run.name]}: {run.name}, {at}{', in progress' if run.folder.in_progress() else ''}")
         if missing := [run.name for run in runs if states[run.name] == "missing"]:
             print(f"  missing: {', '.join(missing)}")
+        folders[job.results_dir / job.experiment] += [run.folder.path for run in runs]
         totals.update(states.values())
         seconds += left
+    for folder, paths in folders.items():
+        for line in remarks(folder, paths):
+            print(line)
     print(f"{count(totals.total(), 'run')}: {_counts(totals)}{_left(seconds)}")
     return 0 if totals["complete"] == totals.total() else 1
+
+
+def remarks(folder: Path, runs: Sequence[Path]) -> list[str]:
+    """What else is to be known of an experiment: names of an older version, and versions of the numerics."""
+    lines = []
+    if older := older_runs(folder):
+        found = f"{count(len(older), 'run')} in {folder} named by an older version"
+        lines.append(f"{found}, not counted here; rename with: {how_to_rename(folder)}")
+    versions = Counter(numbers_of(facts) for path in runs if (facts := recorded(path)))
+    if versions.keys() - {NUMBERS}:
+        parts = [f"{count(number, 'run')} of version {version}" for version, number in sorted(versions.items())]
+        lines.append(
+            f"{folder}: {', '.join(parts)} of the numerics; this is version {NUMBERS} (CHANGELOG.md says what moved)"
+        )
+    return lines
 
 
 def time_left(job: Job, problem: Problem, engine: Engine, runs: list[Run]) -> float:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from scipy.stats import bootstrap
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
-from cbp_experiments.results import load_experiment, write_atomically
+from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
 from cbp_experiments.seeding import generator
-from cbp_experiments.summary import aligned, first_and_last, left_out, settings, show
+from cbp_experiments.summary import aligned, first_and_last, left_out, mixed, settings, show
 
 BINS = 40  # at most, of a run's tasks
 RESAMPLES = 9_999
+FILES = ("summary.csv", "accuracies.csv")
 
 
 def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
@@ -87,21 +89,33 @@ def table(frame: pd.DataFrame) -> str:
         ]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
     legend = "accuracy over all tasks and over the last tenth; in brackets: 95 % bootstrap interval over seeds"
-    return "\n".join([*aligned(lines), legend, *left_out(frame)])
+    return "\n".join([*aligned(lines), legend, *left_out(frame), *mixed(frame)])
 
 
-def write_summary(folder: Path, name: str | None = None) -> tuple[str, list[Path]]:
-    """Write summary.csv (`tidy`) and accuracies.csv of the experiment in `folder`; returns its table and their paths.
+@dataclass(frozen=True)
+class Summary:
+    """What was written: a table of it for the terminal, the files, and a line for each kind of folder left out."""
 
-    Raises ConfigError when there are no runs (`name`: the experiment) or a file is damaged.
+    table: str
+    paths: list[Path]
+    left_out: list[str]
+
+
+def write_summary(folder: Path, name: str | None = None) -> Summary:
+    """Write summary.csv (`tidy`) and accuracies.csv of the experiment in `folder`.
+
+    Under a lock, so that of several processes that finish at once the last one has read all runs. Raises ConfigError
+    when there are no runs (`name`: the experiment), a file is damaged, or another process keeps the lock.
     """
-    frame = load_experiment(folder, name)
-    paths = [folder / "summary.csv", folder / "accuracies.csv"]
-    for path, rows in zip(paths, (tidy(frame), accuracies(frame)), strict=True):
-        content = rows.to_csv(index=False, float_format="%.8g").encode()
-        if not path.exists() or path.read_bytes() != content:
-            write_atomically(path, methodcaller("write", content))
-    return table(frame), paths
+    run_folders(folder, name)  # there are some: no lock is made where there is no experiment
+    with locked(folder, *FILES, seconds=60.0):
+        experiment = read_experiment(folder, name)
+        frame, paths = experiment.frame, [folder / file for file in FILES]
+        for path, rows in zip(paths, (tidy(frame), accuracies(frame)), strict=True):
+            content = rows.to_csv(index=False, float_format="%.8g").encode()
+            if not path.exists() or path.read_bytes() != content:
+                write_atomically(path, methodcaller("write", content))
+    return Summary(table(frame), paths, experiment.left_out)
 
 
 @guarded()
@@ -112,11 +126,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        text, paths = write_summary(options.results_dir / options.experiment, options.experiment)
+        summary = write_summary(options.results_dir / options.experiment, options.experiment)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(text, *paths, sep="\n")
+    print(summary.table, *summary.left_out, *summary.paths, sep="\n")
     return 0
 
 

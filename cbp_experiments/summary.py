@@ -5,8 +5,10 @@ A `frame` is what `results.load_experiment` returns: one row per run and task.
 
 import pandas as pd
 
+from cbp_experiments.words import count
+
 # Columns of a run that say where and when it was made, not what it is.
-_CIRCUMSTANCES = ("run", "status", "seed", "data_description", "experiment", "scale")
+_CIRCUMSTANCES = ("run", "status", "seed", "numbers", "data_description", "experiment", "scale")
 _MEASURES = {  # column: what the table calls it, its decimals there
     "accuracy_first": ("accuracy % at first", 2),
     "accuracy_last": ("accuracy % at last", 2),
@@ -74,7 +76,10 @@ def first_and_last(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """`tenths` as aligned text for the terminal, no newline at its end; the last lines name the runs left out."""
+    """`tenths` as aligned text for the terminal, no newline at its end; the last lines name the runs left out.
+
+    Another line says so when its runs were made by several versions of the numerics.
+    """
     means = tenths(frame)
     by = settings(frame)
     titles = [title for title, _ in _MEASURES.values()]
@@ -82,7 +87,7 @@ def table(frame: pd.DataFrame) -> str:
     for _, row in means.iterrows():
         numbers = [_number(row[name], row[f"{name}_se"], decimals) for name, (_, decimals) in _MEASURES.items()]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
-    return "\n".join([*aligned(lines), _LEGEND, *left_out(frame)])
+    return "\n".join([*aligned(lines), _LEGEND, *left_out(frame), *mixed(frame)])
 
 
 def aligned(lines: list[list[str]]) -> list[str]:
@@ -107,6 +112,13 @@ def left_out(frame: pd.DataFrame) -> list[str]:
         for status, group in runs.groupby("status")
     }
     return [f"left out, {status}: {names}" for status, names in named.items()]
+
+
+def mixed(frame: pd.DataFrame) -> list[str]:
+    """A line when the runs were made by several versions of the numerics; else nothing."""
+    versions = frame.drop_duplicates("run")["numbers"].value_counts().sort_index() if "numbers" in frame else {}
+    parts = [f"{count(runs, 'run')} of version {version}" for version, runs in versions.items()]
+    return [f"mixed versions of the numerics: {', '.join(parts)} (CHANGELOG.md says what moved)"] if parts[1:] else []
 
 
 def _number(mean: float, error: float, decimals: int) -> str:

@@ -84,8 +84,8 @@ def job(*overrides: str) -> Job:
     return build_job(composed(*overrides))
 
 
-def name(job: Job) -> str:
-    return run_name(job.identity(CHECKSUM, "online"), 0)
+def name(job: Job, checksum: str = CHECKSUM, engine: str = "online") -> str:
+    return run_name(job.identity(job.settings(checksum, engine)), 0)
 
 
 @pytest.mark.parametrize("section", ["data", "network", "learner", "metrics"])
@@ -99,12 +99,12 @@ def test_every_setting_is_part_of_the_name(section: str) -> None:
 
 
 def test_the_arithmetic_is_part_of_the_name() -> None:
-    names = {name(job()), name(job("engine.dtype=float64")), run_name(job().identity(CHECKSUM, "ensemble"), 0)}
+    names = {name(job()), name(job("engine.dtype=float64")), name(job(), engine="ensemble")}
     assert len(names) == 3
 
 
 def test_the_images_are_part_of_the_name() -> None:
-    assert run_name(job().identity("sha256:1234567890", "online"), 0) != name(job())
+    assert name(job(), "sha256:1234567890") != name(job())
 
 
 @pytest.mark.parametrize("override", NO_IDENTITY)
@@ -138,12 +138,13 @@ def test_a_number_may_be_written_in_any_way(key: str, same: list[str]) -> None:
 
 def test_the_configuration_of_a_run_holds_no_folder_of_this_machine(tmp_path: Path) -> None:
     made = job(f"results_dir={tmp_path}", f"data.root={tmp_path}")
-    recorded = made.run_config(3, made.identity(CHECKSUM, "online"))
+    recorded = made.run_config(3, made.settings(CHECKSUM, "online"))
     assert str(tmp_path) not in OmegaConf.to_yaml(recorded)
     assert recorded["seed"] == 3
     assert recorded["experiment"] == "permuted_mnist"
     assert recorded["scale"] == "laptop"
-    assert recorded["engine"] == {"name": "online", "device": "cpu", "dtype": "float32"}
+    engine = {key: value for key, value in recorded["engine"].items() if key != "_target_"}
+    assert engine == {"_kind_": "engine", "name": "online", "device": "cpu", "dtype": "float32"}
     assert recorded["learner"]["replacement_rate"] == 1e-4
     assert recorded["data"]["tasks"] == 400
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import RunFolder
 from tests.command import BOTH_ENGINES, BUSY, ONE_THREAD, metrics, records, run, spawn, train
 
@@ -298,6 +299,20 @@ def test_a_checkpoint_of_other_code_is_reported_and_the_run_starts_again(
     changed.save(rows, {f"old_{name}": array for name, array in state.items()}, seconds)
     outcome = train(*job, "results_dir=cut")
     assert "starts again" in outcome.out
+    assert metrics(folder / "cut") == metrics(folder / "whole")
+
+
+def test_a_run_that_other_numerics_began_starts_again(folder: Path, power_cuts: list[int]) -> None:
+    """Continued, it would be of two versions within itself."""
+    job = (*BUSY, "engine=online", "seeds=1", "data.tasks=5")
+    train(*job, "results_dir=whole")
+    power_cuts += [2]
+    with pytest.raises(PowerCut):
+        run(*job, "results_dir=cut", "checkpoint_seconds=0")
+    (path,) = (folder / "cut").glob("**/run.json")
+    path.write_text(path.read_text().replace(f'"numbers": {NUMBERS}', f'"numbers": {NUMBERS + 1}'))
+    said = f"(it is of version {NUMBERS + 1} of the numerics, and this is version {NUMBERS}): the run starts again"
+    assert said in train(*job, "results_dir=cut").out
     assert metrics(folder / "cut") == metrics(folder / "whole")
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results import Planned, RunFolder, add_to_plan, plan_of
+from cbp_experiments.results import Planned, add_to_plan, plan_of
 from cbp_experiments.sources import Missing, Source, listed, load_source, missing_runs
 from tests.command import call, train
 from tests.figures.frames import run
+from tests.folders import make_run
 
 SWEEP = ("-m", "learner=bp,cbp", "learner.step_size=0.01,0.003", "seeds=2", "results_dir=results")
 
@@ -95,16 +96,21 @@ def test_without_a_plan_the_seeds_that_others_have_are_missing(folder: Path) -> 
 
 
 def test_one_scale_is_shown_the_largest_unless_another_is_asked_for(folder: Path) -> None:
+    names = {}
     for scale in ("smoke", "laptop"):
-        config = {"experiment": "x", "scale": scale, "seed": 0, "learner": {"name": "bp"}}
-        made = RunFolder(folder / "x" / scale)
-        made.begin(config, {})
-        made.finish("complete", [{"task": 1, "accuracy": 50.0}], 1.0)
+        config = {
+            "experiment": "x",
+            "scale": scale,
+            "seed": 0,
+            "learner": {"name": "bp"},
+            "data": {"tasks": len(scale)},
+        }
+        names[scale] = make_run(folder / "x", config, [{"task": 1, "accuracy": 50.0}]).name
     largest, smoke = load_source(folder, None, "x"), load_source(folder, "smoke", "x")
     assert largest.frame is not None
     assert smoke.frame is not None
-    assert (list(largest.frame["run"]), list(largest.facts["run"])) == (["laptop"], ["laptop"])
-    assert (list(smoke.frame["run"]), smoke.other_scales) == (["smoke"], ("laptop",))
+    assert (list(largest.frame["run"]), list(largest.facts["run"])) == ([names["laptop"]], [names["laptop"]])
+    assert (list(smoke.frame["run"]), smoke.other_scales) == ([names["smoke"]], ("laptop",))
     assert load_source(folder, "paper", "x").problem == f"no runs of x at scale paper in {folder}, but at laptop, smoke"
 
 

@@ -16,9 +16,10 @@ from cbp_experiments.report.findings import Finding, change
 from cbp_experiments.report.page import main
 from cbp_experiments.report.sections import SECTIONS
 from cbp_experiments.report.tables import methods
-from cbp_experiments.results import RunFolder, add_to_plan
+from cbp_experiments.results import add_to_plan
 from cbp_experiments.words import duration
 from tests.figures.frames import run
+from tests.folders import folder_of, make_run
 
 TASKS = 20
 
@@ -173,13 +174,11 @@ def results(tmp_path: Path) -> Path:
     facts = {"versions": {"python": "3.11.7", "torch": "2.15.0"}, "git_commit": 40 * "a", "engine": "online"}
     for learner, start, end in (("bp", 80.0, 70.0), ("cbp", 80.0, 82.0)):
         for seed in (0, 1):
-            path = folder / f"{learner}_seed{seed}"
-            add_to_plan(folder, {path.name: {"setting": learner, "seed": seed, "scale": "laptop"}})
+            config = {"experiment": "permuted_mnist/methods", "scale": "laptop", "learner": {"name": learner}}
+            name = folder_of(folder, {**config, "seed": seed}).path.name
+            add_to_plan(folder, {name: {"setting": learner, "seed": seed, "scale": "laptop"}})
             if (learner, seed) == ("cbp", 1):
                 continue
-            config = {"experiment": "permuted_mnist/methods", "scale": "laptop", "learner": {"name": learner}}
-            made = RunFolder(path)
-            made.begin({**config, "seed": seed}, {**facts, "data_description": "5,000 <images>"})
             rows = [
                 {
                     "task": task + 1,
@@ -190,7 +189,9 @@ def results(tmp_path: Path) -> Path:
                 }
                 for task, value in enumerate(line(start, end, seed))
             ]
-            made.finish("complete", rows, 200.0)
+            make_run(
+                folder, {**config, "seed": seed}, rows, {**facts, "data_description": "5,000 <images>"}, seconds=200.0
+            )
     return tmp_path
 
 
@@ -231,11 +232,11 @@ def test_no_runs_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_damaged_runs_are_said_on_the_page(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "png", lambda name, sources: name)
-    path = results / "permuted_mnist" / "methods" / "bp_seed0" / "run.json"
+    name = folder_of(results, {"learner": {"name": "bp"}, "seed": 0}).path.name
     (results / "permuted_mnist" / "step_sizes").mkdir()
-    path.parent.rename(results / "permuted_mnist" / "step_sizes" / "bp_seed0")
-    broken = results / "permuted_mnist" / "step_sizes" / "bp_seed0" / "run.json"
+    broken = (results / "permuted_mnist" / "step_sizes" / name) / "run.json"
+    (results / "permuted_mnist" / "methods" / name).rename(broken.parent)
     broken.write_text(json.dumps({"status": "complete"}))
     assert main(["--results-dir", str(results)]) == 0
     page = (results / "report.html").read_text(encoding="utf-8")
-    assert "Results/permuted_mnist/step_sizes/bp_seed0/run.json is damaged" in page
+    assert f"Results/permuted_mnist/step_sizes/{name}/run.json is damaged" in page

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -13,14 +14,21 @@ import pytest
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import Row, RunFolder, digest, load_experiment, metrics_csv, run_folder, run_name
+from tests.folders import folder_of, settings_of
 
 TASKS = 4
-PROVENANCE = {"tasks": TASKS, "data_description": "ten digits"}
 
 
 def config(learner: str = "bp", seed: int = 0, **learner_keys: Any) -> dict[str, Any]:
     keys = {"name": learner, "step_size": 0.003, **learner_keys}
     return {"experiment": "trial", "learner": keys, "network": {"width": 100}, "scale": "smoke", "seed": seed}
+
+
+def provenance(config: dict[str, Any]) -> dict[str, Any]:
+    return {"tasks": TASKS, "data_description": "ten digits", "settings": settings_of(config)}
+
+
+PROVENANCE = provenance(config())
 
 
 def row(task: int, weight: float) -> Row:
@@ -57,7 +65,7 @@ def one_line(error: pytest.ExceptionInfo[ConfigError]) -> str:
 
 
 def test_a_finished_run_leaves_three_files(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = folder_of(tmp_path, config())
     assert folder.status() is None
     train(folder)
     assert set(contents(folder)) == {"metrics.csv", "config.yaml", "run.json"}
@@ -209,7 +217,7 @@ def test_any_damage_to_the_checkpoint_starts_the_run_again(tmp_path: Path, capsy
 def test_any_damage_to_the_rows_of_a_checkpoint_starts_the_run_again(
     tmp_path: Path, damage: Callable[[str], str] | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, folder = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "run")
+    whole, folder = RunFolder(tmp_path / "whole"), folder_of(tmp_path, config())
     train(whole)
     folder.begin(config(), PROVENANCE)
     folder.save([row(1, 0.5), row(2, 0.25)], {"w": np.arange(4.0)}, 1.0)
@@ -260,7 +268,7 @@ def test_a_checkpoint_writes_no_more_when_many_tasks_are_done(tmp_path: Path, mo
 def test_digest_and_name() -> None:
     assert digest({"a": 1, "b": {"c": 0.01, "d": None}}) == digest({"b": {"d": None, "c": 1e-2}, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
-    assert digest({}) == "44136fa3"  # sha256 of "{}"
+    assert digest({"a": {"b": 1}}) == sha256(b'{"a":{"b":1}}').hexdigest()[:8]
     assert run_name({"learner": {"name": "cbp"}}, 7) == f"cbp_{digest({'learner': {'name': 'cbp'}})}_seed7"
     with pytest.raises(ConfigError, match="names a folder"):
         run_name({"learner": {"name": "../cbp"}}, 7)
@@ -268,19 +276,21 @@ def test_digest_and_name() -> None:
 
 def test_load_experiment(tmp_path: Path) -> None:
     for given in (config("cbp", 1, replacement_rate=1e-5, betas=[0.9, 0.999]), config("bp", 3)):
-        folder = RunFolder(tmp_path / f"{given['learner']['name']}_seed{given['seed']}")
-        folder.begin({**given, "accuracy": "online"}, PROVENANCE)
+        folder = folder_of(tmp_path, given)
+        folder.begin({**given, "accuracy": "online"}, provenance(given))
         folder.save([row(1, 0.0), row(2, 1.0)], {}, 2.0)
     folder.finish("complete", [row(1, 0.0), row(2, 1.0)], 2.0)
     RunFolder(tmp_path / "unsaved").begin(config(), PROVENANCE)
     frame = load_experiment(tmp_path)
-    measured, known = ["task", "examples", "accuracy", "effective_rank"], ["run", "status", "seed", "data_description"]
-    assert list(frame.columns[:8]) == measured + known
+    bp, cbp = frame["run"].unique()
+    measured = ["task", "examples", "accuracy", "effective_rank"]
+    known = ["run", "status", "seed", "numbers", "data_description"]
+    assert list(frame.columns[:9]) == measured + known
     assert frame[[*known, "learner.name", "task"]].to_numpy().tolist() == [
-        ["bp_seed3", "complete", 3, "ten digits", "bp", 1],
-        ["bp_seed3", "complete", 3, "ten digits", "bp", 2],
-        ["cbp_seed1", "incomplete", 1, "ten digits", "cbp", 1],
-        ["cbp_seed1", "incomplete", 1, "ten digits", "cbp", 2],
+        [bp, "complete", 3, 1, "ten digits", "bp", 1],
+        [bp, "complete", 3, 1, "ten digits", "bp", 2],
+        [cbp, "incomplete", 1, 1, "ten digits", "cbp", 1],
+        [cbp, "incomplete", 1, 1, "ten digits", "cbp", 2],
     ]
     assert frame["accuracy"].tolist() == [33.333333, 34.333333] * 2
     assert frame["effective_rank"].isna().all()
@@ -293,8 +303,8 @@ def test_load_experiment(tmp_path: Path) -> None:
 
 def test_a_run_that_diverged_at_once_is_one_row(tmp_path: Path) -> None:
     for learner in ("bp", "cbp"):
-        folder = RunFolder(tmp_path / learner)
-        folder.begin(config(learner), PROVENANCE)
+        folder = folder_of(tmp_path, config(learner))
+        folder.begin(config(learner), provenance(config(learner)))
         folder.finish("diverged", [] if learner == "bp" else [row(1, 0.0)], 0.5)
     frame = load_experiment(tmp_path)
     assert frame["task"].tolist() == [0, 1]
@@ -324,7 +334,7 @@ def test_nothing_there_names_the_command(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable[[str], str]) -> None:
-    folder = RunFolder(tmp_path / "run")
+    folder = folder_of(tmp_path, config())
     train(folder)
     path = folder.path / name
     path.write_text(damage(path.read_text()))
@@ -337,11 +347,13 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable[[st
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for name in ("config.yaml", "run.json"):
-        train(RunFolder(tmp_path / "run"))
-        (tmp_path / "run" / name).unlink()
+        train(folder_of(tmp_path, config()))
+        (folder_of(tmp_path, config()).path / name).unlink()
         with pytest.raises(ConfigError) as error:
             load_experiment(tmp_path)
-        assert f"{tmp_path / 'run' / name} cannot be read (No such file or directory)" in one_line(error)
+        assert f"{folder_of(tmp_path, config()).path / name} cannot be read (No such file or directory)" in one_line(
+            error
+        )
 
 
 def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:

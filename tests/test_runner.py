@@ -12,6 +12,8 @@ import yaml
 
 from cbp_experiments import runner
 from cbp_experiments.engines import Problem
+from cbp_experiments.provenance import NUMBERS
+from cbp_experiments.results import run_name
 from tests.command import BOTH_ENGINES, BUSY, ONE_THREAD, call, files, metrics, records, run, train
 
 
@@ -94,7 +96,11 @@ def test_what_is_recorded_of_a_run(engine: str, folder: Path) -> None:
     assert "git_commit" in facts
     config = yaml.safe_load((path / "config.yaml").read_text())
     assert (config["seed"], config["experiment"], config["scale"]) == (3, "permuted_mnist", "smoke")
-    assert config["engine"] == {"name": engine, "device": "cpu", "dtype": "float32"}
+    assert {"name": engine, "device": "cpu", "dtype": "float32"}.items() <= config["engine"].items()
+    assert facts["numbers"] == NUMBERS
+    assert path.name == run_name(facts["settings"], 3)
+    learner = {"_kind_": "learner", "name": "cbp", "step_size": 0.003, "replacement_rate": 1e-4}
+    assert facts["settings"]["learner"] == learner
     assert config["data"]["task_length"] == 20
     assert config["network"]["width"] == 8
     assert config["learner"]["name"] == "cbp"

@@ -1,5 +1,6 @@
 """Sweeps: what two processes share, what a kill leaves, how far an experiment is."""
 
+import json
 import os
 import random
 import shutil
@@ -156,8 +157,9 @@ def test_status_says_how_far_a_sweep_is(folder: Path) -> None:
     train("learner.step_size=0.01", "seeds=[0]")
     train("learner.step_size=0.003", "seeds=2")
     for run_folder in run_folders(folder / "results")[:1]:
-        config, facts = {"seed": 7}, {"tasks": 2}
-        run_folder.begin(config, facts, restart=True)
+        recorded = json.loads((run_folder.path / "run.json").read_text())
+        config = {"seed": recorded["seed"]}
+        run_folder.begin(config, {"tasks": 2, "settings": recorded["settings"]}, restart=True)
     halfway = call("status", *sweep)
     assert halfway.code == 1
     assert halfway.out.splitlines()[-1].startswith("4 runs: 2 complete, 1 incomplete, 1 missing; about ")

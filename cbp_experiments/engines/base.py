@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ class EngineOptions:
     device: str = "auto"
     dtype: str = "float32"
     workers: int = 0
+
+    kind: ClassVar[str] = "engine"
 
     def __post_init__(self) -> None:
         if self.name not in ("auto", "online", "ensemble"):

@@ -43,7 +43,7 @@ def frame_with_words(figure: Figure, title: str, caption: str) -> Figure:
 
 
 def caption(sources: Sequence[Source], points: str, note: str = "") -> str:
-    """What the lines are; then a line for each experiment: runs, data, scale, sizes, and which runs are missing.
+    """What the lines are; then a line for each experiment: runs, data, scale, sizes, what is missing or left out.
 
     points: how many tasks a point is; note: what else is to be known.
     """
@@ -72,7 +72,8 @@ def about(frame: pd.DataFrame) -> str:
 
 
 def lacking(source: Source) -> str:
-    return f" Missing: {source.gaps}." if source.gaps else ""
+    missing = [f"missing: {source.gaps}"] if source.gaps else []
+    return "".join(f" {line[0].upper()}{line[1:]}." for line in [*missing, *source.remarks])
 
 
 def seeds(frame: pd.DataFrame) -> str:

@@ -114,16 +114,17 @@ def picture(name: str, sources: Sequence[Source]) -> Figure:
 def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, list[Path]]:
     """Draw one figure from the runs under `results_dir` into results_dir/figures/<name>.png and .pdf.
 
-    Returns a line that names the files and what is missing, and the paths. Raises ConfigError for an unknown name, an
-    unwritable folder, or when none of its runs are there.
+    Returns a line that names the files and what is missing or left out, and the paths. Raises ConfigError for an
+    unknown name, an unwritable folder, or when none of its runs are there.
     """
     if name not in FIGURES:
         raise ConfigError(f"unknown figure {name}; there are: {', '.join(FIGURES)}")
     sources = sources_of(name, load or loader(results_dir))
     paths = save(picture(name, sources), results_dir / "figures" / name)
     gaps = [source.problem or (source.gaps and f"missing of {source.name}: {source.gaps}") for source in sources]
+    remarks = [f"{source.name}: {remark}" for source in sources for remark in source.remarks]
     others = [f"not in it: {s.name} at scale {', '.join(s.other_scales)}" for s in sources if s.other_scales]
-    return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *filter(None, gaps), *others]), paths
+    return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *filter(None, gaps), *remarks, *others]), paths
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -229,7 +229,7 @@ def _mark(rows: pd.DataFrame) -> str:
 
 def words(column: str) -> str:
     """A config column as a reader would say it: learner.step_size is step size."""
-    return column.rsplit(".", 1)[-1].replace("_", " ")
+    return column.rsplit(".", 1)[-1].replace("_", " ").strip()
 
 
 def shade(base: str, variant: int, variants: int) -> tuple[float, float, float]:

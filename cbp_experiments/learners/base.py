@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class Learner:
     reset_momentum: bool = False
     reset_normalization: bool = True
     mechanisms: dict[str, Any] | None = None
+
+    kind: ClassVar[str] = "learner"
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("sgd", "adam"):

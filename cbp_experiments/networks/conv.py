@@ -30,6 +30,7 @@ class ConvNet:
 
     width: int = 128
 
+    kind: ClassVar[str] = "conv"
     fills_a_core: ClassVar[bool] = True
     depth: ClassVar[int] = len(KERNELS) + 2
 

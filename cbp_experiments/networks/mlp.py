@@ -34,6 +34,7 @@ class MLP:
     depth: int = 3
     activation: str = "relu"
 
+    kind: ClassVar[str] = "mlp"
     fills_a_core: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

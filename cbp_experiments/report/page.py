@@ -81,23 +81,23 @@ def part(name: str, sources: Sequence[Source], results_dir: Path) -> Part:
         picture=png(name, sources) if there else "",
         caption=caption(sources, entry.points(sources), entry.note),
         findings=section.look([source.frame for source in sources]),
-        missing=[text for source in sources if (text := gap(source, results_dir))],
+        missing=[line for source in sources for line in gaps(source, results_dir)],
         made=[provenance.made(source) for source in sources if source.frame is not None],
     )
 
 
 def table(source: Source, results_dir: Path) -> Table:
-    missing = gap(source, results_dir)
     rows = [] if source.frame is None else methods(source.frame)
     facts = "" if source.frame is None else about(source.frame)
-    return Table(source.name, facts, rows, [missing] if missing else [])
+    return Table(source.name, facts, rows, gaps(source, results_dir))
 
 
-def gap(source: Source, results_dir: Path) -> str:
-    """What of an experiment is missing, in a sentence without a path of the machine; nothing if it is whole."""
+def gaps(source: Source, results_dir: Path) -> list[str]:
+    """What of an experiment is missing, left out or mixed, a sentence each, without a path of the machine."""
     if source.problem:
-        return source.problem.replace(str(results_dir), "results")
-    return f"missing of {source.name}: {source.gaps}" if source.gaps else ""
+        return [source.problem.replace(str(results_dir), "results")]
+    missing = [f"missing of {source.name}: {source.gaps}"] if source.gaps else []
+    return [*missing, *(f"{source.name}: {remark}" for remark in source.remarks)]
 
 
 def png(name: str, sources: Sequence[Source]) -> str:

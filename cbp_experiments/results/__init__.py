@@ -1,22 +1,34 @@
 """Results on disk: a folder a run (run_folder.py), read back as one table an experiment (experiment.py); planned.py."""
 
-from cbp_experiments.results.experiment import load_experiment, load_facts
+from cbp_experiments.results.experiment import Experiment, load_experiment, read_experiment, run_folders
 from cbp_experiments.results.files import check_writable, write_atomically
-from cbp_experiments.results.planned import Planned, add_to_plan, plan_of
-from cbp_experiments.results.run_folder import FINISHED, Row, RunFolder, digest, metrics_csv, run_name
+from cbp_experiments.results.locking import locked
+from cbp_experiments.results.naming import digest, run_name
+from cbp_experiments.results.overview import check_identity, how_to_rename, numbers_of, older_runs, recorded
+from cbp_experiments.results.planned import Planned, add_to_plan, plan_of, write_plan
+from cbp_experiments.results.run_folder import FINISHED, Row, RunFolder, metrics_csv
 
 __all__ = [
     "FINISHED",
+    "Experiment",
     "Planned",
     "Row",
     "RunFolder",
     "add_to_plan",
+    "check_identity",
     "check_writable",
     "digest",
+    "how_to_rename",
     "load_experiment",
-    "load_facts",
+    "locked",
     "metrics_csv",
+    "numbers_of",
+    "older_runs",
     "plan_of",
+    "read_experiment",
+    "recorded",
+    "run_folders",
     "run_name",
     "write_atomically",
+    "write_plan",
 ]

@@ -1,86 +1,236 @@
 """The runs of an experiment, read back as one table."""
 
 import json
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from io import StringIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results.files import reading
+from cbp_experiments.results.naming import KIND, RUN_NAME, TARGET, canonical, run_name
+from cbp_experiments.results.older import is_older, older_name, with_older_kinds
+from cbp_experiments.results.overview import numbers_of
 from cbp_experiments.results.run_folder import read_run
+
+MOST = 6  # names in a line
+AT_A_TIME = 256  # files whose text is in memory
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times faster, and not everywhere
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The runs of an experiment.
+
+    frame: one row per run and task, as `load_experiment` returns it. facts: one row per run, of what run.json says:
+    run, and its keys but `settings`, flattened with dots (status, wall_seconds, git_commit, versions.torch, ...).
+    left_out: a sentence for each kind of folder that is not in them.
+    """
+
+    frame: pd.DataFrame
+    facts: pd.DataFrame
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run as its files say: facts of run.json, config, and the text of config.yaml without the seed."""
+
+    path: Path
+    facts: dict[str, Any]
+    config: dict[str, Any]
+    text: str
+
+    @property
+    def name(self) -> str:
+        return self.path.name
 
 
 def load_experiment(folder: Path, name: str | None = None, *, runs: Collection[str] | None = None) -> pd.DataFrame:
-    """All runs under `folder`, finished or not, as one frame with one row per run and task, runs sorted by name.
+    """The table of `read_experiment` alone."""
+    return read_experiment(folder, name, runs=runs).frame
 
-    runs: the names of those that are wanted, none of which may be missing; all that are there by default.
 
-    Columns, in this order: those of metrics.csv; run, status, seed, data_description; the config, flattened with dots
-    (learner.name, learner.step_size, data.source, network.width, scale, ...; lists as JSON text, a name that is taken
-    already as config.<name>). A run that finished no task has a single row: task 0, nothing measured.
+def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[str] | None = None) -> Experiment:
+    """All runs under `folder`, finished or not, sorted by name; one row per run and task.
+
+    runs: the names of those that are wanted, none of which may be missing; all that are there by default. A folder
+    that is not named after its run (a copy, say) is left out, and so is a second run of the same settings and seed.
+
+    Columns, in this order: those of metrics.csv; run, status, seed, numbers (the version of the numerics),
+    data_description; the config, flattened with dots (learner.name, learner.step_size, data.source, network.width,
+    scale, ...; lists as JSON text, a name that is taken already as config.<name>). A key that was added after a run
+    was made has its neutral value there. A run that finished no task has a single row: task 0, nothing measured.
 
     Raises ConfigError when there are no runs (`name`: the experiment, for the command that would make them) or when a
     file is missing or damaged.
     """
-    found = (path.parent for path in folder.glob("*/metrics.csv"))
-    paths = sorted(found if runs is None else (folder / run for run in runs))
-    if not paths:
-        command = f"python -m cbp_experiments -m experiment={name or folder.name}"
-        raise ConfigError(f"no runs in {folder}; make them with: {command}")
-    facts_of_runs, tables = [], []
+    found, strangers = _read_runs(run_folders(folder, name) if runs is None else sorted(map(folder.joinpath, runs)))
+    if strangers and (runs is not None or not found):
+        raise ConfigError(f"{folder / strangers[0]} is not the folder of its run (a copy, or renamed); move it away")
+    twins = _twins(found)
+    found = [run for run in found if run.name not in twins]
+    reasons = {
+        "its name is not that of its run": strangers,
+        "another folder has the same settings and seed": sorted(twins),
+    }
+    return Experiment(
+        _frame(found),
+        pd.DataFrame([{"run": run.name, **dict(_flatten(run.facts, leave_out=("settings",)))} for run in found]),
+        [f"left out ({reason}): {_some(names)}" for reason, names in reasons.items() if names],
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - MOST} more"] if len(names) > MOST else []
+    return ", ".join([*names[:MOST], *more])
+
+
+def run_folders(folder: Path, name: str | None = None) -> list[Path]:
+    """The folders under `folder` with a metrics.csv, sorted. Raises ConfigError when there are none."""
+    if paths := sorted(path.parent for path in folder.glob("*/metrics.csv")):
+        return paths
+    command = f"python -m cbp_experiments -m experiment={name or folder.name}"
+    raise ConfigError(f"no runs in {folder}; make them with: {command}")
+
+
+def _read_runs(paths: Sequence[Path]) -> tuple[list[_Run], list[str]]:
+    """The runs in these folders, and the names of the folders that are not named after their run."""
+    configs: dict[str, dict[str, Any]] = {}  # parsed, by their text
+    runs, strangers = [], []
     for path in paths:
-        run = read_run(path / "run.json")
-        table = _read_metrics(path / "metrics.csv", run)
-        facts = {"run": path.name, **{key: run.get(key) for key in ("status", "seed", "data_description")}}
-        taken = {*table, *facts}
-        config = {key: value for key, value in _flatten(_read_config(path / "config.yaml")) if key != "seed"}
-        facts_of_runs.append(facts | {f"config.{key}" if key in taken else key: value for key, value in config.items()})
-        tables.append(table.assign(run=path.name))
-    metrics = pd.concat(tables, ignore_index=True)
-    metrics = metrics[[*metrics.columns.drop("run"), "run"]]
-    return metrics.merge(pd.DataFrame(facts_of_runs), on="run", how="left", validate="many_to_one")
+        if not RUN_NAME.fullmatch(path.name):
+            strangers.append(path.name)
+            continue
+        facts = read_run(path / "run.json")
+        with reading(path / "config.yaml"):
+            text = re.sub(r"^seed: .*\n", "", (path / "config.yaml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+            config = configs[text] if text in configs else configs.setdefault(text, _parsed(text))
+            seed = facts["seed"]
+            called = older_name(config, seed) if is_older(facts) else run_name(facts["settings"], seed)
+        if called == path.name:
+            runs.append(_Run(path, facts, config, text))
+        else:
+            strangers.append(path.name)
+    return _with_flat_configs(runs), strangers
 
 
-def load_facts(folder: Path) -> pd.DataFrame:
-    """What run.json says of each run under `folder` that has a metrics.csv: one row a run, sorted by name.
+def _parsed(text: str) -> dict[str, Any]:
+    config = yaml.load(text, LOADER)
+    if not isinstance(config, dict) or "name" not in (config.get("learner") or {}):
+        raise ValueError("no learner.name in it")
+    return config
 
-    Columns: run; those of run.json, flattened with dots (status, wall_seconds, git_commit, versions.torch, ...). Raises
-    ConfigError when a file is missing or damaged.
+
+def _with_flat_configs(runs: Sequence[_Run]) -> list[_Run]:
+    """The runs with flat configs, in which keys that a run is too old for have their neutral values.
+
+    What config.yaml of another run has and its `settings` leave out is the neutral value of a class of its kind.
     """
-    paths = sorted(path.with_name("run.json") for path in folder.glob("*/metrics.csv"))
-    return pd.DataFrame([{"run": path.parent.name, **dict(_flatten(read_run(path)))} for path in paths])
+    of_text = {run.text: run for run in runs}
+    flat = {
+        text: dict(_flatten(with_older_kinds(run.config) if is_older(run.facts) else run.config, leave_out=(TARGET,)))
+        for text, run in of_text.items()
+    }
+    neutral: dict[tuple[str, Any], dict[str, Any]] = {}  # by section and kind
+    for text, run in of_text.items():
+        settings = run.facts.get("settings", {})
+        named = dict(_flatten(settings))
+        for key, value in flat[text].items():
+            section = key.partition(".")[0]
+            if section in settings and key not in named:
+                neutral.setdefault((section, flat[text].get(f"{section}.{KIND}")), {})[key] = value
+    for config in flat.values():
+        for (section, kind), values in neutral.items():
+            if config.get(f"{section}.{KIND}") == kind:
+                config |= {key: value for key, value in values.items() if key not in config}
+    return [_Run(run.path, run.facts, flat[run.text], run.text) for run in runs]
 
 
-def _flatten(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _twins(runs: Sequence[_Run]) -> set[str]:
+    """Runs of an older form that are there by their present name, too."""
+    if not any(is_older(run.facts) for run in runs):
+        return set()
+    circumstances = ("experiment", "scale")
+    text = {run.text: canonical({k: v for k, v in run.config.items() if k not in circumstances}) for run in runs}
+    present = {(text[run.text], run.facts["seed"]) for run in runs if not is_older(run.facts)}
+    return {run.name for run in runs if is_older(run.facts) and (text[run.text], run.facts["seed"]) in present}
+
+
+def _frame(runs: Sequence[_Run]) -> pd.DataFrame:
+    metrics, position = _read_metrics(runs)
+    known = [
+        {
+            "run": run.name,
+            "status": run.facts["status"],
+            "seed": run.facts["seed"],
+            "numbers": numbers_of(run.facts),
+            "data_description": run.facts.get("data_description"),
+        }
+        for run in runs
+    ]
+    taken = {*metrics, *known[0]}
+    renamed: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        if run.text not in renamed:
+            config = {key: value for key, value in run.config.items() if key != "seed"}
+            renamed[run.text] = {f"config.{key}" if key in taken else key: value for key, value in config.items()}
+    about = pd.DataFrame([facts | renamed[run.text] for facts, run in zip(known, runs, strict=True)])
+    return pd.concat([metrics, about.iloc[position].reset_index(drop=True)], axis=1)
+
+
+def _flatten(config: dict[str, Any], prefix: str = "", leave_out: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
     for key, value in config.items():
+        if key in leave_out:
+            continue
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.", leave_out)
         else:
             yield prefix + key, json.dumps(value) if isinstance(value, list) else value
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    with reading(path):
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or "name" not in (config.get("learner") or {}):
-            raise ValueError("no learner.name in it")
-    return config
+def _read_metrics(runs: Sequence[_Run]) -> tuple[pd.DataFrame, np.ndarray]:
+    """The rows of all runs, one run after the other, and the position of each row's run: int64 `[rows]`."""
+    tables, rows = [], []
+    for start in range(0, len(runs), AT_A_TIME):
+        part = runs[start : start + AT_A_TIME]
+        texts = [_text(run) for run in part]
+        rows += [len(lines) for _, lines in texts]
+        for header, group in groupby(zip(part, texts, strict=True), key=lambda item: item[1][0]):
+            members = list(group)
+            try:  # all at once, which is many times faster than one by one
+                tables.append(_parse_metrics(header, [line for _, (_, lines) in members for line in lines]))
+            except ValueError:
+                for run, (_, lines) in members:
+                    with reading(run.path / "metrics.csv"):
+                        tables.append(_parse_metrics(header, lines))
+    return pd.concat(tables, ignore_index=True), np.repeat(np.arange(len(runs)), rows)
 
 
-def _read_metrics(path: Path, run: dict[str, Any]) -> pd.DataFrame:
+def _text(run: _Run) -> tuple[str, list[str]]:
+    """Header and lines of metrics.csv; a row of task 0 where there is none.
+
+    Rows are appended while a run is trained, so that the last line of an incomplete run may be half there.
+    """
+    path, done = run.path / "metrics.csv", run.facts.get("tasks_done")
     with reading(path):
-        text = path.read_text(encoding="utf-8")
-        if not text.endswith("\n") or len({line.count(",") for line in text.splitlines()}) != 1:
+        *lines, rest = path.read_text(encoding="utf-8").split("\n")
+        if (rest and run.facts["status"] != "incomplete") or len({line.count(",") for line in lines}) > 1:
             raise ValueError("a line is cut short")
-        table = pd.read_csv(StringIO(text))
-        if len(table) != run.get("tasks_done", len(table)):
-            raise ValueError(f"{len(table)} tasks, but run.json says {run['tasks_done']}")
-        if table.empty:
-            return pd.DataFrame({"task": [0], "examples": [0]})
-        if "task" not in table or not all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
-            raise ValueError("a cell is no number, or there is no column of tasks")
+        if done is not None and len(lines) != done + 1:
+            raise ValueError(f"{len(lines) - 1} tasks, but run.json says {done}")
+    return (lines[0], lines[1:]) if len(lines) > 1 else ("task,examples", ["0,0"])
+
+
+def _parse_metrics(header: str, lines: Sequence[str]) -> pd.DataFrame:
+    table = pd.read_csv(StringIO("\n".join([header, *lines])))
+    if "task" not in table or not all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
+        raise ValueError("a cell is no number, or there is no column of tasks")
     return table

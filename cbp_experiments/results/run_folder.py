@@ -32,7 +32,6 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -49,24 +48,6 @@ from cbp_experiments.results.files import exists, first_line, reading, remove, w
 FINISHED = ("complete", "diverged")
 STATUSES = ("incomplete", *FINISHED)
 Row = dict[str, float]
-
-
-def digest(config: dict[str, Any]) -> str:
-    """8 hex digits that stand for a config: equal for equal values, whatever the order of the keys."""
-    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
-    return sha256(canonical.encode()).hexdigest()[:8]
-
-
-def run_name(config: dict[str, Any], seed: int) -> str:
-    """`<learner>_<digest>_seed<seed>`, the name of a run's folder.
-
-    `config` holds the keys that make the run what it is, `learner.name` among them, and no others: a key that does
-    not change the numbers (results_dir, force) would give the same run two folders.
-    """
-    learner = config["learner"]["name"]
-    if not re.fullmatch(r"[\w.-]+", learner):
-        raise ConfigError(f"learner.name={learner}: it names a folder, so only letters, digits and _ . - may be in it")
-    return f"{learner}_{digest(config)}_seed{seed}"
 
 
 @dataclass(frozen=True)

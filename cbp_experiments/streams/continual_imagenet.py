@@ -1,6 +1,7 @@
 """Continual ImageNet (paper, Methods): every task is to tell the images of two classes apart."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ class ContinualImageNet:
     root: str = "data"
     synthetic_classes: int = 40
     name: str = "continual_imagenet"
+
+    kind: ClassVar[str] = "continual_imagenet"
 
     def __post_init__(self) -> None:
         for name, choices in (("source", SOURCES), ("pairs", PAIRS)):

@@ -1,6 +1,7 @@
 """Online Permuted MNIST (paper, Methods): every task shuffles the pixels of all images by one new permutation."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class PermutedMNIST:
     source: str = "embedded"
     root: str = "data"
     name: str = "permuted_mnist"
+
+    kind: ClassVar[str] = "permuted_mnist"
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:

@@ -19,9 +19,9 @@ from cbp_experiments.figures.captions import about, caption, frame_with_words
 from cbp_experiments.figures.draw import FIGURES, PAPER, draw, main
 from cbp_experiments.figures.four_panels import default_bin_size, figure, four_panels
 from cbp_experiments.figures.panels import LABELS
-from cbp_experiments.results import RunFolder
 from cbp_experiments.sources import Missing, Source
 from tests.figures.frames import Config, bands, mean_lines, run, x, y
+from tests.folders import make_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,13 +156,12 @@ def test_nothing_overlaps_or_leaves_the_figure(sizes: tuple[float, ...]) -> None
 def results(tmp_path: Path) -> Path:
     for learner in ("bp", "cbp"):
         for seed in (0, 1):
-            folder = RunFolder(tmp_path / "demo" / f"{learner}_seed{seed}")
             rows = [
                 {"task": task, "accuracy": 80.0, "dead_units": 1.0, "weight_magnitude": 0.1, "effective_rank": 50.0}
                 for task in (1, 2, 3)
             ]
-            folder.begin({"experiment": "demo", "learner": {"name": learner}, "seed": seed}, {})
-            folder.finish("complete", [{**row, "accuracy": 80.0 + seed} for row in rows], 1.0)
+            config = {"experiment": "demo", "learner": {"name": learner}, "seed": seed}
+            make_run(tmp_path / "demo", config, [{**row, "accuracy": 80.0 + seed} for row in rows])
     return tmp_path
 
 

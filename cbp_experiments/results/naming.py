@@ -1,0 +1,95 @@
+"""What a run is called: after what its settings mean, not after how the code happens to be written.
+
+The name of a run hashes its identity: for each section of the configuration (data, network, learner, engine, metrics)
+the kind of its class and the values that differ from their neutral ones.
+
+- The neutral value of a key is the default of its field in the section's dataclass. So a key with a default can be
+  added without renaming any run, and a default must never change: that would give another meaning to the names of all
+  runs that leave the key out. A key without a default is always part of the name.
+- The kind of a class is what it declares as `kind: ClassVar[str]`, so that the class may be renamed and moved; of a
+  class that declares none it is the class's name.
+
+run.json records the identity (`settings`), by which a reader can tell whether a folder is named after its run.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from hashlib import sha256
+from typing import Any
+
+from cbp_experiments.errors import ConfigError
+
+TARGET = "_target_"  # where the class of a section is found, which is no part of a name
+KIND = "_kind_"  # what stands for the class in it
+RUN_NAME = re.compile(r"[\w.-]+_[0-9a-f]{8}_seed\d+")
+Meaning = Callable[[str], tuple[str, dict[str, Any]]]  # of a _target_: the kind of its class, and its neutral values
+
+
+def kind_of(cls: type) -> str:
+    """What stands for a class in names. A subclass does not inherit it: it does something else."""
+    declared = vars(cls).get("kind")
+    is_field = is_dataclass(cls) and "kind" in (field.name for field in fields(cls))
+    return declared if isinstance(declared, str) and not is_field else cls.__name__
+
+
+def neutral_values(cls: type) -> dict[str, Any]:
+    """The values that names leave out, by the keys of a dataclass; empty for any other class."""
+    declared = fields(cls) if is_dataclass(cls) else ()
+    made = {field.name: field.default_factory() for field in declared if field.default_factory is not MISSING}
+    return made | {field.name: field.default for field in declared if field.default is not MISSING}
+
+
+def with_kinds(values: Any, meaning: Meaning) -> Any:
+    """Plain nested values, with the kind beside each `_target_`."""
+    if isinstance(values, list):
+        return [with_kinds(value, meaning) for value in values]
+    if not isinstance(values, dict):
+        return values
+    inner = {key: with_kinds(value, meaning) for key, value in values.items() if key not in (TARGET, KIND)}
+    target = values.get(TARGET)
+    return {TARGET: target, KIND: meaning(target)[0], **inner} if isinstance(target, str) else inner
+
+
+def identity_of(values: Any, meaning: Meaning) -> Any:
+    """Plain nested values as names mean them: kinds in place of each `_target_`, and no neutral values."""
+    if isinstance(values, list):
+        return [identity_of(value, meaning) for value in values]
+    if not isinstance(values, dict):
+        return values
+    inner = {key: identity_of(value, meaning) for key, value in values.items() if key not in (TARGET, KIND)}
+    if not isinstance(target := values.get(TARGET), str):
+        return inner
+    kind, neutral = meaning(target)
+    named = {k: v for k, v in inner.items() if not (k in neutral and canonical(v) == canonical(neutral[k]))}
+    return {KIND: kind, **named}
+
+
+def canonical(value: Any) -> str:
+    """Text that is equal for equal values: whatever the order of keys, 3 or 3.0, nothing as null or as no keys."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _plain(each) for key, each in value.items()} or None
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+    return value
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """8 hex digits that stand for an identity: equal for equal values, as `canonical` compares them."""
+    return sha256(canonical(dict(identity)).encode()).hexdigest()[:8]
+
+
+def run_name(identity: Mapping[str, Any], seed: int) -> str:
+    """`<learner>_<digest>_seed<seed>`, the name of a run's folder; `identity` holds learner.name."""
+    learner = identity["learner"]["name"]
+    if not re.fullmatch(r"[\w.-]+", learner):
+        raise ConfigError(f"learner.name={learner}: it names a folder, so only letters, digits and _ . - may be in it")
+    return f"{learner}_{digest(identity)}_seed{seed}"

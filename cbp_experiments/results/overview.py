@@ -1,0 +1,46 @@
+"""What run.json of each run says, without the tables of read_experiment; files that are damaged are passed over."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.results.naming import RUN_NAME, canonical
+from cbp_experiments.results.older import is_older
+from cbp_experiments.results.run_folder import read_run
+
+FIRST_NUMBERS = 1  # the version of the numerics before run.json recorded it
+
+
+def recorded(path: Path) -> dict[str, Any] | None:
+    """run.json in the folder of a run; None when it is missing or damaged."""
+    try:
+        return read_run(path / "run.json")
+    except ConfigError:
+        return None
+
+
+def numbers_of(run: Mapping[str, Any]) -> int:
+    """The version of the numerics by which run.json says that its run was made."""
+    return run.get("numbers", FIRST_NUMBERS)
+
+
+def check_identity(path: Path, identity: Mapping[str, Any], seed: int) -> None:
+    """Raises ConfigError when the folder that is named after this identity and seed holds another run."""
+    run = recorded(path)
+    if run is None or is_older(run):
+        return
+    if run["seed"] != seed or canonical(run["settings"]) != canonical(dict(identity)):
+        raise ConfigError(f"{path} holds another run than its name says (a copy, or renamed); move it away")
+
+
+def older_runs(folder: Path) -> list[str]:
+    """The runs of an experiment that a version before names by meaning named, sorted."""
+    paths = (path.parent for path in folder.glob("*/run.json"))
+    runs = {path.name: recorded(path) for path in paths if RUN_NAME.fullmatch(path.name)}
+    return sorted(name for name, run in runs.items() if run is not None and is_older(run))
+
+
+def how_to_rename(folder: Path) -> str:
+    """The command that gives the older runs in `folder` their present names."""
+    return f"python scripts/rename_results.py {folder}"
