@@ -4,14 +4,16 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from cbp_experiments.command_line import CONF, parts
+from cbp_experiments.command_line import CONF, compose, parts
 from cbp_experiments.results import RunFolder
 from tests.command import BUSY, ONE_THREAD, TINY, call, files, metrics, records, run, spawn, train
 from tests.test_interrupted_runs import wait_for_checkpoints
@@ -126,8 +128,15 @@ def test_a_sweep_killed_ten_times_ends_in_the_same_bytes(processes: int, folder:
 
 @pytest.mark.slow
 def test_joblib_trains_in_several_processes(folder: Path) -> None:
-    sweep = ("-m", "learner=bp,cbp", "learner.step_size=0.01,0.003", "scale=smoke", "hydra.sweep.dir=sweep")
-    process = spawn(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "results_dir=cut", cwd=folder)
+    sweep = ("-m", "learner=bp,cbp", "learner.step_size=0.01,0.003", "scale=smoke")
+    process = spawn(
+        *sweep,
+        "hydra.sweep.dir=sweep",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "results_dir=cut",
+        cwd=folder,
+    )
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("to do") == 4
@@ -236,6 +245,50 @@ def test_a_folder_of_experiments_is_all_of_them() -> None:
     assert len(parts(["experiment=permuted_mnist/sensitivity"])) == 7
     for other in ("experiment=permuted_mnist/methods", "experiment=", "experiment=../x", "experiment=nope", "seeds=2"):
         assert parts([other]) == [[other]]
+
+
+def composed_names(*arguments: str) -> list[tuple[str, str]]:
+    """The experiment of each job that a command line asks for, and what its grid has set."""
+    with patch.object(sys, "argv", ["cbp-experiments", *arguments]):
+        return [(job.config.experiment, job.overrides.partition(" experiment=")[0]) for job in compose()]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "experiment=permuted_mnist/step_sizes,permuted_mnist/widths",
+        "experiment=choice(permuted_mnist/step_sizes,permuted_mnist/widths)",
+        "experiment=sort(permuted_mnist/widths,permuted_mnist/step_sizes)",
+        "experiment=glob([permuted_mnist/step_*,*/widths])",
+        "experiment='permuted_mnist/step_sizes','permuted_mnist/widths'",
+    ],
+)
+@pytest.mark.parametrize("multirun", [["-m"], []], ids=["-m", ""])
+def test_several_experiments_have_each_its_grid(argument: str, multirun: list[str]) -> None:
+    names = ("permuted_mnist/step_sizes", "permuted_mnist/widths")
+    one_by_one = [job for name in names for job in composed_names("-m", f"experiment={name}")]
+    assert len(one_by_one) == 6
+    assert composed_names(*multirun, argument) == one_by_one
+
+
+def test_experiments_and_folders_of_them_are_swept_with_other_keys() -> None:
+    jobs = composed_names("-m", "experiment=demo,permuted_mnist/sensitivity", "seeds=1,2")
+    demo = [job for job in jobs if job[0] == "demo"]
+    assert len(demo) == 4
+    assert len(jobs) - len(demo) == 2 * len(composed_names("experiment=permuted_mnist/sensitivity"))
+
+
+def test_a_grid_that_would_be_lost_is_refused(folder: Path) -> None:
+    mine = folder / "my" / "learner" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    grid = "hydra: {sweeper: {params: {learner.step_size: '0.1,0.2'}}}"
+    mine.write_text(f"# @package _global_\ndefaults: [bp@learner]\n{grid}\n")
+    both = call("--config-dir=my", "-m", "learner=mine,cbp")
+    assert both.code == 2
+    assert both.err.startswith("error: the grid learner.step_size=0.1,0.2 would be lost: ")
+    assert call("--config-dir=my", "learner=mine").code == 2
+    assert len(composed_names("--config-dir=my", "-m", "learner=mine")) == 2
+    assert len(composed_names("--config-dir=my", "-m", "learner=mine,cbp", "learner.step_size=0.1,0.2,0.3")) == 6
 
 
 def test_a_scale_of_one_s_own_is_missed_where_a_value_depends_on_it(folder: Path) -> None:
