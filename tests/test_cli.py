@@ -127,8 +127,8 @@ BAD_INPUT = [
     ("experiment=[demo,permuted_mnist/widths]", "would mix their settings; experiment=a,b trains one after the other"),
     ("experiment=glob(nope*)", "experiment=glob(nope*) matches no experiment; there are: "),
     ("experiment=demo hydra.mode=RUN", "the grid learner=bp,cbp would be lost: it needs -m"),
-    ("-m +hydra.sweeper.params.experiment='demo,permuted_mnist/widths'", "would be lost: it needs -m, and of several"),
-    ("--config-dir=nope", "--config-dir=nope is not a folder"),
+    ("-m +hydra.sweeper.params.experiment='demo,permuted_mnist/widths'", "the grid learner=bp,cbp would be lost"),
+    ("-m +hydra.sweeper.params.experiment=demo,permuted_mnist/widths", "Hydra's own values cannot be swept over"),
 ]
 
 
@@ -316,8 +316,8 @@ def test_the_engine_and_why(folder: Path) -> None:
     assert "online on cpu (as asked)" in call("engine=online", "data.tasks=1").out
 
 
-LONG_SEEDS = f"seeds={[*range(200)]}".replace(" ", "")
-LONG_SWEEP = "learner.step_size=" + ",".join(f"{i / 1e4}" for i in range(1, 61))
+LONG_SEEDS = f"seeds={[*range(4_000_000_000, 4_000_000_030)]}".replace(" ", "")
+LONG_SWEEP = "learner.step_size=" + ",".join(f"0.{number:0100}" for number in (1, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -329,16 +329,18 @@ def test_a_text_that_no_file_may_be_named(key: str, folder: Path) -> None:
 
 
 def test_arguments_longer_than_the_name_of_a_file(folder: Path) -> None:
+    assert min(len(LONG_SEEDS), len(LONG_SWEEP)) > 255
     shown = call("--cfg", "job", LONG_SEEDS)
     assert (shown.code, shown.err) == (0, "")
-    assert "- 199\n" in shown.out
+    assert "- 4000000029\n" in shown.out
     assert call("--help", LONG_SEEDS).code == 0
-    status = call("status", "-m", LONG_SWEEP)
+    status = call("status", "-m", LONG_SWEEP, LONG_SEEDS)
     assert status.code == 1
-    assert status.out.splitlines()[-1].startswith("60 runs: 60 missing")
+    assert status.out.splitlines()[-1].startswith("90 runs: 90 missing")
     assert not files(folder)
-    assert call(LONG_SEEDS, "data.tasks=1", "data.task_length=1", "metrics.features=[]").code == 0
-    assert len(metrics(folder / "results")) == 200
+    trained = call("-m", LONG_SWEEP, "data.tasks=1", "data.task_length=1", "metrics.features=[]")
+    assert trained.code == 0, trained
+    assert len(metrics(folder / "results")) == 3
 
 
 def test_hydra_s_own_values_in_a_configuration(folder: Path) -> None:
@@ -403,7 +405,7 @@ def module_by_mistake(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[An
     """What `python -m NAME x` says when Python imports the package to find the module: exit code and stderr."""
     with patch.object(sys, "argv", ["-m", "x"]), patch.object(sys, "orig_argv", [sys.executable, "-m", name, "x"]):
         try:
-            runpy.run_path(str(Path(cbp_experiments.__path__[0]) / "__init__.py"), run_name="cbp_experiments")
+            exec(Path(cbp_experiments.__path__[0], "__init__.py").read_text(), {"__name__": "cbp_experiments"})
         except SystemExit as stop:
             return stop.code, capsys.readouterr().err
     return None, ""
