@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra._internal.utils import get_args
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
@@ -29,7 +29,10 @@ LAUNCHERS = ("joblib", "submitit")  # modules whose errors are of a launcher, no
 NOT_CHOSEN = "."  # conf/config.yaml's hydra.sweep.dir
 # Hydra writes nothing here unless a launcher does, and stays in its folder: these would do nothing, or harm.
 WITHOUT_EFFECT = ("hydra.run", "hydra.job.chdir")
-ONLY_LAUNCHED = ("hydra.sweep", "hydra.output_subdir", "hydra.callbacks", "hydra/callbacks")
+ONLY_LAUNCHED = (
+    *("hydra.sweep", "hydra.output_subdir", "hydra.callbacks", "hydra/callbacks", "hydra.verbose"),
+    *("hydra.job_logging", "hydra/job_logging", "hydra.hydra_logging", "hydra/hydra_logging"),
+)
 
 
 class Composed(NamedTuple):
@@ -68,7 +71,7 @@ def compose() -> list[Composed]:
     """
     options = _options(sys.argv[1:])
     experiments = parts(options.overrides, options.config_dir)
-    if any((options.help, options.hydra_help, options.cfg, options.info, options.shell_completion)):
+    if options.help or options.hydra_help or options.cfg or options.info or options.resolve or options.shell_completion:
         for overrides in experiments:
             _show(options, overrides)
         return []
@@ -100,7 +103,8 @@ def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:
     """The experiments that `experiment=...` names. One that is unknown is left to Hydra, which says so."""
     roots = [folder / "experiment" for folder in folders]
     paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
-    known, value = sorted(path.as_posix() for path in paths), override.value()
+    known = sorted(path.as_posix() for path in paths)
+    value: Any = override.value()
     if isinstance(value, list):
         raise ConfigError(f"{override.input_line} would mix their settings; experiment=a,b trains one after the other")
     if isinstance(value, Glob):
@@ -117,7 +121,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
     said = StringIO()
     try:
         with redirect_stderr(said):
-            options = get_args(arguments)
+            options = get_args_parser().parse_intermixed_args(arguments)
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -136,10 +140,9 @@ def _grid(options: Namespace, overrides: list[str]) -> list[Composed]:
     settings = [text for text, override in parsed if not override.is_hydra_override()]
     swept = [text for text, override in parsed if override.is_sweep_override()]
     base = _configuration(options, [text for text in overrides if text not in swept])
-    if base.hydra.runtime.choices["hydra/sweeper"] != BASIC:
-        raise ConfigError("hydra/sweeper: only grids are supported, such as -m learner.step_size=0.01,0.003")
-    grid: dict[str, str] = {}
-    jobs = [settings]
+    if base.hydra.runtime.choices["hydra/sweeper"] != BASIC or set(swept) & set(of_hydra):
+        raise ConfigError("Hydra's own values cannot be swept over, and only by grids: -m learner.step_size=0.01,0.003")
+    jobs, grid = [settings], dict[str, str]()
     if options.multirun or base.hydra.mode == RunMode.MULTIRUN:
         with explained(overrides):
             grid = dict(base.hydra.sweeper.params or {})
@@ -148,17 +151,8 @@ def _grid(options: Namespace, overrides: list[str]) -> list[Composed]:
     elif swept:
         how = f"python -m cbp_experiments -m {swept[0]} ..."
         raise ConfigError(f"{swept[0]}: several values, one job each, need -m ({how})")
-    composed = []
-    for number, job in enumerate(jobs):
-        config = _configuration(options, [*of_hydra, *job])
-        for key, values in (config.hydra.sweeper.params or {}).items():
-            if grid.get(key) != values and not any(override.key_or_group == key.lstrip("+") for _, override in parsed):
-                raise ConfigError(
-                    f"{' '.join(job) or 'this'} has a grid of its own ({key}={values}), which would be lost: it needs "
-                    "-m, and of options that have one only experiments can be several, as experiment=a,b"
-                )
-        composed.append(_composed(job, config, number))
-    return composed
+    known = grid | {override.key_or_group: None for _, override in parsed}
+    return [_composed(job, _configuration(options, [*of_hydra, *job]), known, i) for i, job in enumerate(jobs)]
 
 
 def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:
@@ -172,13 +166,22 @@ def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:
         return hydra.compose(options.config_name or "config", overrides, return_hydra_config=True)
 
 
-def _composed(overrides: list[str], config: DictConfig, number: int) -> Composed:
-    """The job, with all interpolations resolved, also those of Hydra's own values, which change with the job."""
+def _composed(overrides: list[str], config: DictConfig, swept: Mapping[str, str | None], number: int) -> Composed:
+    """The job, with all interpolations resolved, also those of Hydra's own values, which change with the job.
+
+    swept: the grid that it is from, and keys that the command line has set.
+    """
+    for key, values in (config.hydra.sweeper.params or {}).items():
+        if swept.get(key, "") not in (values, None):
+            raise ConfigError(
+                f"the grid {key}={values} would be lost: it needs -m, and of several options that have a grid only "
+                "experiments keep it (experiment=a,b)"
+            )
     launcher = config.hydra.runtime.choices["hydra/launcher"]
+    without_effect = WITHOUT_EFFECT if launcher != BASIC else (*WITHOUT_EFFECT, *ONLY_LAUNCHED)
     for key in (parse(text).key_or_group for text in config.hydra.overrides.hydra):
-        forbidden = WITHOUT_EFFECT if launcher != BASIC else (*WITHOUT_EFFECT, *ONLY_LAUNCHED)
-        if any(f"{key}.".startswith(f"{name}.") for name in forbidden):
-            raise ConfigError(f"{key}: nothing but results is written, and into results_dir=...; leave {key} out")
+        if any(f"{key}.".startswith(f"{name}.") for name in without_effect):
+            raise ConfigError(f"{key} has no effect here: only results are written, and into results_dir=...")
     with open_dict(config):
         config.hydra.job.num, config.hydra.job.id = number, str(number)
     HydraConfig.instance().set_config(config)

@@ -54,9 +54,9 @@ def check(overrides: Sequence[str]) -> None:
             raise ConfigError("sizes and tuned follow from data, scale and learner; set a value itself: data.tasks=100")
         if group not in GROUPS or override.is_sweep_override() or isinstance(value, dict):
             continue
-        if override.is_delete():
+        if override.is_delete() and group != "experiment":  # which may have no option
             raise ConfigError(f"{group} is missing from the configuration without an option; conf/config.yaml has one")
-        if not isinstance(value, str | list):
+        if not isinstance(value, str) and not override.is_delete():
             raise ConfigError(f"{', '.join(GROUPS)} take the name of one of their options, such as learner=bp")
         unknown = [name for name in findall(r"\$\{([^}]*)\}?", str(value)) if name not in GROUPS]
         if unknown:

@@ -1,17 +1,27 @@
 """The command line: bad input in one line each, what is printed, and that nothing is written but results."""
 
+import importlib.metadata
+import logging
+import runpy
+import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from torchvision.datasets import MNIST
 
+import cbp_experiments
+from cbp_experiments import command_line
 from cbp_experiments.command_line import CONF
 from cbp_experiments.streams import mnist_files
 from tests.command import TINY, call, files, metrics, spawn
 
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 IMAGES, LABELS = mnist_files.TRAINING_SET
 
 
@@ -84,7 +94,41 @@ BAD_INPUT = [
     ("engine.device=nope", "engine.device=nope is not usable here"),
     ("metrics.features=[nosuch]", "metrics.features: no metric 'nosuch'"),
     ("--config-name=nope", "Cannot find primary config 'nope'"),
-    ("--config-dir=nope", "--config-dir=nope is not a folder"),
+    ("--config-path=nope", "--config-path and --experimental-rerun are not supported"),
+    ("--experimental-rerun=nope", "--config-path and --experimental-rerun are not supported"),
+    ("--nosuch", "unrecognized arguments: --nosuch; see --help and --hydra-help"),
+    ("--cfg nope", "argument --cfg/-c: invalid choice: 'nope'"),
+    ("--resolve", "The --resolve flag can only be used in conjunction with --cfg or --help"),
+    ("experiment=s_${hydra:job.num}", "experiment=s_${hydra:job.num}: ${hydra:job.num} cannot be part of the name of"),
+    (
+        "experiment=${data.nam}",
+        "${data.nam} cannot be part of the name of an option; the chosen options can: ${data}, ",
+    ),
+    ("experiment='${nosuch:1}'", "${nosuch:1} cannot be part of the name of an option"),
+    ("learner='x${'", "learner='x${': ${} cannot be part of the name of an option"),
+    ("experiment=${data}/nope", "unknown experiment 'permuted_mnist/nope'"),
+    ("results_dir='${nosuch:1}'", "results_dir has no value; Unsupported interpolation type nosuch"),
+    ("results_dir='${data.nam}'", "results_dir has no value; Interpolation key 'data.nam' not found"),
+    ("results_dir='x_${hydra:job.nam}'", "${hydra:job.nam} has no value here"),
+    ("results_dir='${hydra:runtime.output_dir}'", "${hydra:runtime.output_dir} has no value here"),
+    ("results_dir='${a'", "results_dir: no viable alternative at input '${a'"),
+    ("hydra.run.dir=elsewhere", "hydra.run.dir has no effect here: only results are written, and into results_dir=..."),
+    ("hydra.sweep.dir=elsewhere", "hydra.sweep.dir has no effect here"),
+    ("-m hydra.sweep.subdir=elsewhere", "hydra.sweep.subdir has no effect here"),
+    ("hydra.output_subdir=.hydra", "hydra.output_subdir has no effect here"),
+    ("hydra.job.chdir=true", "hydra.job.chdir has no effect here"),
+    ("hydra.verbose=true", "hydra.verbose has no effect here"),
+    ("hydra/job_logging=default", "hydra/job_logging has no effect here"),
+    ("hydra.zzz=1", "unknown key hydra.zzz; --cfg hydra lists Hydra's keys"),
+    ("hydra.mode=nope", "hydra.mode: Invalid value 'nope', expected one of [RUN, MULTIRUN]"),
+    ("hydra/launcher=nope", "unknown hydra/launcher 'nope'; there are: basic, joblib"),
+    ("-m hydra/launcher=basic,joblib", "Hydra's own values cannot be swept over"),
+    ("learner=[bp,cbp]", "take the name of one of their options, such as learner=bp"),
+    ("experiment=[demo,permuted_mnist/widths]", "would mix their settings; experiment=a,b trains one after the other"),
+    ("experiment=glob(nope*)", "experiment=glob(nope*) matches no experiment; there are: "),
+    ("experiment=demo hydra.mode=RUN", "the grid learner=bp,cbp would be lost: it needs -m"),
+    ("-m +hydra.sweeper.params.experiment='demo,permuted_mnist/widths'", "the grid learner=bp,cbp would be lost"),
+    ("-m +hydra.sweeper.params.experiment=demo,permuted_mnist/widths", "Hydra's own values cannot be swept over"),
 ]
 
 
@@ -270,6 +314,161 @@ def test_the_engine_and_why(folder: Path) -> None:
         call("data.batch_size=32", "engine.device=cpu").out
     )
     assert "online on cpu (as asked)" in call("engine=online", "data.tasks=1").out
+
+
+LONG_SEEDS = f"seeds={[*range(4_000_000_000, 4_000_000_030)]}".replace(" ", "")
+LONG_SWEEP = "learner.step_size=" + ",".join(f"0.{number:0100}" for number in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "key", ["experiment", "network", "results_dir", "engine.device", "--config-dir", "--config-name"]
+)
+def test_a_text_that_no_file_may_be_named(key: str, folder: Path) -> None:
+    assert "x" * 300 in error(f"{key}={'x' * 300}")
+    assert not files(folder)
+
+
+def test_arguments_longer_than_the_name_of_a_file(folder: Path) -> None:
+    assert min(len(LONG_SEEDS), len(LONG_SWEEP)) > 255
+    shown = call("--cfg", "job", LONG_SEEDS)
+    assert (shown.code, shown.err) == (0, "")
+    assert "- 4000000029\n" in shown.out
+    assert call("--help", LONG_SEEDS).code == 0
+    status = call("status", "-m", LONG_SWEEP, LONG_SEEDS)
+    assert status.code == 1
+    assert status.out.splitlines()[-1].startswith("90 runs: 90 missing")
+    assert not files(folder)
+    trained = call("-m", LONG_SWEEP, "data.tasks=1", "data.task_length=1", "metrics.features=[]")
+    assert trained.code == 0, trained
+    assert len(metrics(folder / "results")) == 3
+
+
+def test_hydra_s_own_values_in_a_configuration(folder: Path) -> None:
+    outcome = call("-m", "learner=bp,cbp", "results_dir='${hydra:runtime.cwd}/out_${hydra:job.num}'")
+    assert outcome.code == 0, outcome
+    (bp,), (cbp,) = metrics(folder / "out_0"), metrics(folder / "out_1")
+    assert (bp.split("/")[1][:3], cbp.split("/")[1][:3]) == ("bp_", "cbp")
+
+
+def test_options_and_overrides_in_any_order(folder: Path) -> None:
+    assert "name: bp\n" in call("learner=bp", "--cfg", "job", "seeds=2", base=()).out
+
+
+@pytest.mark.parametrize("what", ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"])
+def test_info_is_hydra_s(what: str, folder: Path) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    outcome = call("--info", what, "learner=bp")
+    root.handlers[:] = before
+    root.setLevel(level)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(outcome.out.splitlines()) > 5
+    assert not files(folder)
+
+
+def test_memory_that_is_used_up_without_a_word(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compose() -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(command_line, "compose", compose)
+    assert error() == "out of memory: take a smaller network.width, or fewer seeds at a time"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_while_modules_are_imported(name: str, folder: Path) -> None:
+    (folder / "hydra").mkdir()  # which the command line imports, from the current folder first
+    (folder / "hydra" / "__init__.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})\n")
+    process = spawn("force=true", cwd=folder)
+    out, err = process.communicate(timeout=60)
+    assert (out, err) == ("", "interrupted; the same command without force=true goes on from here\n")
+    assert process.returncode == 128 + getattr(signal, name)
+
+
+def test_a_second_signal_while_the_first_is_answered(folder: Path) -> None:
+    (folder / "hydra").mkdir()
+    (folder / "hydra" / "__init__.py").write_text(
+        "import os, signal, sys\n"
+        "class Stderr:\n"
+        "    def write(self, text):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    def flush(self):\n"
+        "        pass\n"
+        "sys.stderr = Stderr()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    process = spawn(cwd=folder)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
+def module_by_mistake(name: str, capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
+    """What `python -m NAME x` says when Python imports the package to find the module: exit code and stderr."""
+    with patch.object(sys, "argv", ["-m", "x"]), patch.object(sys, "orig_argv", [sys.executable, "-m", name, "x"]):
+        try:
+            exec(Path(cbp_experiments.__path__[0], "__init__.py").read_text(), {"__name__": "cbp_experiments"})
+        except SystemExit as stop:
+            return stop.code, capsys.readouterr().err
+    return None, ""
+
+
+def test_every_module_is_a_command_or_says_that_it_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(cbp_experiments.__path__[0])
+    paths = [path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py")]
+    commands = set()
+    for module in {".".join(path.parts).removesuffix(".__init__").removesuffix(".__main__") for path in paths}:
+        code, said = module_by_mistake(module, capsys)
+        if code is None:
+            commands.add(module)
+        else:
+            assert code == 2
+            assert said.startswith(f"error: {module} is not a command; python -m can run: cbp_experiments, cbp_exp")
+            assert said.count("\n") == 1
+    assert commands == set(cbp_experiments.COMMANDS)
+    assert module_by_mistake("cbp_experiments.__main__", capsys)[0] is None
+    assert module_by_mistake("cbp_experiments.nosuch", capsys)[0] == 2
+    assert module_by_mistake("somebodys.own", capsys)[0] is None
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")
+@pytest.mark.parametrize("module", cbp_experiments.COMMANDS[1:])
+def test_commands_beside_the_main_one(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with patch.object(sys, "argv", [module, "--help"]), pytest.raises(SystemExit) as stopped:
+        runpy.run_module(module, run_name="__main__")
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")
+
+
+def test_a_module_run_by_mistake_as_a_process(folder: Path) -> None:
+    command = [sys.executable, "-m", "cbp_experiments.words"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: cbp_experiments.words is not a command")
+
+
+@pytest.mark.parametrize("safe", [False, True])
+def test_the_installed_command_finds_modules_in_the_current_folder(
+    safe: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `python -m` does, and like it not with -P."""
+    (folder / "a_metric_of_mine.py").write_text("")
+    code = (
+        "import importlib.util, sys\n"
+        "from cbp_experiments import __main__ as entry\n"
+        "sys.path = [path for path in sys.path if path not in ('', sys.argv[1])]\n"
+        "entry.main = lambda: print(importlib.util.find_spec('a_metric_of_mine') is not None)\n"
+        "entry.command()\n"
+    )
+    command = [sys.executable, *(["-P"] if safe else []), "-c", code, str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{not safe}\n", done.stderr
+    assert PROJECT["scripts"]["cbp-experiments"] == "cbp_experiments.__main__:command"
+
+
+def test_hydra_is_of_a_version_that_these_tests_cover() -> None:
+    """Its private parts are in use, and its errors are told apart."""
+    (hydra,) = [text for text in PROJECT["dependencies"] if text.startswith("hydra-core")]
+    assert hydra == "hydra-core>=1.3.2,<1.4"
+    assert importlib.metadata.version("hydra-core").startswith("1.3.")
 
 
 def test_help_names_groups_and_keys(folder: Path) -> None:

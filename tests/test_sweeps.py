@@ -5,14 +5,16 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from cbp_experiments.command_line import CONF, parts
+from cbp_experiments.command_line import CONF, compose, parts
 from cbp_experiments.results import RunFolder
 from tests.command import BUSY, ONE_THREAD, TINY, call, files, metrics, records, run, spawn, train
 from tests.test_interrupted_runs import wait_for_checkpoints
@@ -127,8 +129,15 @@ def test_a_sweep_killed_ten_times_ends_in_the_same_bytes(processes: int, folder:
 
 @pytest.mark.slow
 def test_joblib_trains_in_several_processes(folder: Path) -> None:
-    sweep = ("-m", "learner=bp,cbp", "learner.step_size=0.01,0.003", "scale=smoke", "hydra.sweep.dir=sweep")
-    process = spawn(*sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "results_dir=cut", cwd=folder)
+    sweep = ("-m", "learner=bp,cbp", "learner.step_size=0.01,0.003", "scale=smoke")
+    process = spawn(
+        *sweep,
+        "hydra.sweep.dir=sweep",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "results_dir=cut",
+        cwd=folder,
+    )
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert out.count("to do") == 4
@@ -238,6 +247,53 @@ def test_a_folder_of_experiments_is_all_of_them() -> None:
     assert len(parts(["experiment=permuted_mnist/sensitivity"])) == 7
     for other in ("experiment=permuted_mnist/methods", "experiment=", "experiment=../x", "experiment=nope", "seeds=2"):
         assert parts([other]) == [[other]]
+
+
+def composed_names(*arguments: str) -> list[tuple[str, str]]:
+    """The experiment of each job that a command line asks for, and what its grid has set."""
+    with patch.object(sys, "argv", ["cbp-experiments", *arguments]):
+        return [(job.config.experiment, job.overrides.partition(" experiment=")[0]) for job in compose()]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "experiment=permuted_mnist/step_sizes,permuted_mnist/widths",
+        "experiment=choice(permuted_mnist/step_sizes,permuted_mnist/widths)",
+        "experiment=sort(permuted_mnist/widths,permuted_mnist/step_sizes)",
+        "experiment=glob([permuted_mnist/step_*,*/widths])",
+        "experiment='permuted_mnist/step_sizes','permuted_mnist/widths'",
+    ],
+)
+def test_experiments_are_named_by_any_sweep(argument: str) -> None:
+    names = [part[1].partition("=")[2].strip("'") for part in parts(["seeds=1", argument])]
+    assert names == ["permuted_mnist/step_sizes", "permuted_mnist/widths"]
+
+
+def test_experiments_and_folders_of_them_may_be_mixed() -> None:
+    named = parts(["experiment=demo,permuted_mnist/sensitivity", "seeds=1,2"])
+    assert named[0] == ["experiment=demo", "seeds=1,2"]
+    assert named[1:] == parts(["experiment=permuted_mnist/sensitivity", "seeds=1,2"])
+
+
+def test_each_of_several_experiments_has_its_grid() -> None:
+    names = ("permuted_mnist/step_sizes", "permuted_mnist/widths")
+    one_by_one = [job for name in names for job in composed_names("-m", f"experiment={name}")]
+    assert len(one_by_one) == 6
+    assert composed_names("-m", f"experiment={','.join(names)}") == one_by_one
+
+
+def test_a_grid_that_would_be_lost_is_refused(folder: Path) -> None:
+    mine = folder / "my" / "learner" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    grid = "hydra: {sweeper: {params: {learner.step_size: '0.1,0.2'}}}"
+    mine.write_text(f"# @package _global_\ndefaults: [bp@learner]\n{grid}\n")
+    both = call("--config-dir=my", "-m", "learner=mine,cbp")
+    assert both.code == 2
+    assert both.err.startswith("error: the grid learner.step_size=0.1,0.2 would be lost: ")
+    assert call("--config-dir=my", "learner=mine").code == 2
+    assert len(composed_names("--config-dir=my", "-m", "learner=mine")) == 2
+    assert len(composed_names("--config-dir=my", "-m", "learner=mine,cbp", "learner.step_size=0.3")) == 2
 
 
 def test_a_scale_of_one_s_own_is_missed_where_a_value_depends_on_it(folder: Path) -> None:
