@@ -51,7 +51,7 @@ def data_below(top: Path) -> Path | None:
     Or else a file that has to be unpacked first. None if there is neither.
     """
     to_unpack: list[Path] = []
-    folders, seen = deque([top]), set()
+    folders, seen = deque([top]), set[str]()
     while folders and len(seen) < FOLDERS:
         folder = folders.popleft()
         if (real := os.path.realpath(folder)) in seen:
@@ -78,17 +78,22 @@ def _are_data(files: Sequence[Path]) -> bool:
 
 
 def _are_classes(folders: Sequence[Path]) -> bool:
-    """Whether one has images, maybe in a folder within (tiny-imagenet's n01443537/images), and none has splits."""
-    found = False
+    """Whether these are classes: they have images, maybe in a folder within (tiny-imagenet's n01443537/images).
+
+    Folders with splits, or for the most part with several folders of images, are a level too high.
+    """
+    classes = above = 0
     for folder in folders:
         if has_images(folder):
-            found = True
+            classes += 1
             continue
         within = _subfolders(folder)
         if splits([each.name for each in within]):
             return False
-        found = found or any(has_images(each) for each in within)
-    return found
+        with_images = sum(has_images(each) for each in within)
+        classes += with_images == 1
+        above += with_images > 1
+    return classes > above
 
 
 def has_images(folder: Path) -> bool:

@@ -175,7 +175,12 @@ def two_data_sets(top: Path) -> Path:
     return imagenets.class_folders(top / "CLS-LOC" / "train")
 
 
-@pytest.mark.parametrize("make", [tiny_imagenet, kaggle, nested_batches, nested_tars, two_data_sets])
+def beside_an_export(top: Path) -> Path:
+    imagenets.add(top, {"data/train-00000-of-00001.parquet": b"PAR1"})
+    return imagenets.class_folders(top / "classes")
+
+
+@pytest.mark.parametrize("make", [tiny_imagenet, kaggle, nested_batches, nested_tars, two_data_sets, beside_an_export])
 def test_a_folder_above_the_data_is_refused_and_the_right_one_named(
     tmp_path: Path, capsys: Capture, make: Callable[[Path], Path]
 ) -> None:
@@ -234,7 +239,7 @@ def test_one_batch_names_its_folder(tmp_path: Path, capsys: Capture) -> None:
 
 # Packed, unfinished, or something else
 
-PACKED = {
+PACKED: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "bzip2": bz2.compress,
     "xz": lzma.compress,

@@ -40,7 +40,7 @@ def exact(function: Callable[..., Any]) -> Callable[..., Any]:
 def _compile(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
     compiled = numba.njit(nogil=True, **options)(function)
     if isinstance(compiled, Dispatcher):  # not with NUMBA_DISABLE_JIT
-        compiled._cache = _Caches(function, folders())
+        compiled._cache = _Caches(function, folders())  # type: ignore[attr-defined]
     return compiled
 
 
@@ -110,7 +110,7 @@ def _cache_in(folder: Path, function: Callable[..., Any]) -> caching.FunctionCac
             return cls(py_func, py_file)
 
     class Files(caching.CompileResultCacheImpl):
-        _locator_classes = (Locator,)
+        _locator_classes = [Locator]  # noqa: RUF012 (as numba declares it)
 
     class Cache(caching.FunctionCache):
         _impl_class = Files
