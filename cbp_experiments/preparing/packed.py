@@ -49,6 +49,8 @@ def form(head: bytes) -> str | None:
     """What a file that begins with `head` is, by the extension it should have; "empty"; None for tars and all else."""
     if not head:
         return "empty"
+    if head[257:262] == b"ustar":
+        return None  # a tar begins with the name of its first member, whatever that is
     if re.match(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|head|!--)", head, re.IGNORECASE):
         return ".html"
     return next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)

@@ -41,7 +41,7 @@ def recognize(path: Path) -> Source:
     if len(found) > 1:
         raise ConfigError(f"{path} holds {' and '.join(sorted(found))}: put what is meant into a folder of its own")
     ((kind, paths),) = found.items()
-    others = [entry for entry in entries if entry not in set(paths)]
+    others = sorted(set(entries) - set(paths))
     if kind == "class folders":
         _check_level(path, paths)
     else:
@@ -83,7 +83,8 @@ def _check_files(path: Path, kind: str, files: list[Path], others: list[Path]) -
     if wrong := [file for file in files if packed.form_of(file)]:
         raise ConfigError(_unpack(wrong[0]))
     for other in others:
-        if packed.is_packed(other.name) and _kind(packed.unpacked_name(other.name)) == kind:
+        unpacked = other.with_name(packed.unpacked_name(other.name))
+        if packed.is_packed(other.name) and unpacked not in files and _kind(unpacked.name) == kind:
             raise ConfigError(f"{path} holds {kind}, and {_unpack(other)}; or move it away, if it is not needed")
 
 

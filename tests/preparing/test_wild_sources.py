@@ -353,6 +353,22 @@ def test_a_class_that_is_unfinished_or_packed_is_not_left_out(tmp_path: Path, ca
     assert message.endswith("; or move it away, if it is not needed")
 
 
+def test_a_packed_class_may_stay_beside_what_is_unpacked(tmp_path: Path) -> None:
+    source = imagenets.class_tars(tmp_path / "source")
+    (source / f"{NAMES[0]}.tar.gz").write_bytes(gzip.compress((source / f"{NAMES[0]}.tar").read_bytes()))
+    assert prepare(source) == 0
+    check_images(source)
+
+
+def test_a_tar_is_not_judged_by_the_name_of_its_first_member(tmp_path: Path) -> None:
+    source = imagenets.class_tars(tmp_path / "source")
+    images = [content for _, content in sorted(imagenets.files(0).items())]
+    content = {f"{name}.JPEG": image for name, image in zip(["BZh", "PAR1", "Rar!", "a", "b"], images, strict=True)}
+    (source / f"{NAMES[0]}.tar").write_bytes(imagenets.tar(content))
+    assert prepare(source) == 0
+    check_images(source)
+
+
 def test_an_archive_beside_its_content_is_ignored(tmp_path: Path, capsys: Capture) -> None:
     source = imagenets.batches(tmp_path / "source", "4")
     (source / "Imagenet32_train.zip").write_bytes(b"PK\x03\x04")
