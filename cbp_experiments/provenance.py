@@ -6,6 +6,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 LIBRARIES = ("cbp-experiments", "torch", "numpy", "numba")
 NUMBERS = 1  # the version of the numerics: one more with each change that moves numbers, which CHANGELOG.md records
 
@@ -28,13 +29,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def _commit(repository: Path = REPOSITORY) -> str | None:
     """The commit, with "-dirty" when tracked files differ from it. None in an installed wheel."""
-    repository = Path(__file__).resolve().parents[1]
     if not (repository / ".git").exists():
         return None
-    command = ["git", "-C", str(repository), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    # Not `git describe --dirty`: it locks the index whatever it is told, and a `git commit` at that moment fails.
+    command = ["git", "--no-optional-locks", "-C", str(repository), "status", "--porcelain=v2", "--branch"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+        output = subprocess.check_output([*command, "--untracked-files=no"], stderr=subprocess.DEVNULL, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return None
+    lines = output.decode(errors="replace").splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    dirty = "-dirty" if any(not line.startswith("#") for line in lines) else ""
+    return None if commit == "(initial)" else commit + dirty

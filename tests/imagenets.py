@@ -88,6 +88,14 @@ def class_arrays(folder: Path, channels_last: bool) -> Path:
     return folder
 
 
+def add(folder: Path, content: Files) -> Path:
+    """Files in a folder, by their paths in it."""
+    for name, data in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
 SOURCES = {
     "class tars": class_tars,
     "tar of class tars": training_tar,

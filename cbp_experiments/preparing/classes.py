@@ -14,8 +14,12 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.preparing.pictures import BrokenImage, decode, no_image
+from cbp_experiments.preparing.pictures import BrokenImage, decode, no_image, system_folder
 from cbp_experiments.streams.image_cache import IMAGE_SHAPE
+
+# A tar ends with two blocks of zeros and is then filled up to a whole record of 20 blocks. Writers can be told to take
+# larger records; what they write cannot be told from an incomplete file, so it is refused.
+PADDING = tarfile.RECORDSIZE + tarfile.BLOCKSIZE
 
 
 @dataclass
@@ -59,14 +63,10 @@ class TarClass:
     def opened(self) -> Iterator[Listing]:
         ignored: Counter[str] = Counter()
         with open(self.path, "rb") as file:
-            members = {}
-            for member in read_members(file, self.start, self.end, self.place):
-                if member.isdir():
-                    continue
-                if kind := odd_member(member) or no_image(member.name):
-                    ignored[kind] += 1
-                else:
-                    members[member.name.removeprefix("./")] = member
+            members = {
+                member.name.removeprefix("./"): member
+                for member in plain_members(file, self.start, self.end, self.place, ignored)
+            }
 
             def read(name: str) -> np.ndarray:
                 try:
@@ -97,7 +97,7 @@ class FolderClass:
     def opened(self) -> Iterator[Listing]:
         ignored: Counter[str] = Counter()
         names = []
-        for path in _files_below(self.path):
+        for path in _files_below(self.path, ignored):
             name = path.relative_to(self.path).as_posix()
             if kind := no_image(name) or _odd_file(path):
                 ignored[kind] += 1
@@ -144,20 +144,46 @@ class ArrayClass:
         yield Listing(list(rows), lambda name: np.array(array[rows[name]]))
 
 
-def read_members(file: IO[bytes], start: int, end: int | None, place: str) -> list[tarfile.TarInfo]:
-    """The members of the uncompressed tar that begins at byte `start`. Raises ConfigError when it is not whole.
+def plain_members(
+    file: IO[bytes], start: int, end: int | None, place: str, ignored: Counter[str]
+) -> Iterator[tarfile.TarInfo]:
+    """The files in a tar that may be images or classes; the others, and system folders, are counted in `ignored`."""
+    system = set()
+    for member in read_members(file, start, end, place):
+        if folder := system_folder(member.name):
+            system.add(folder)
+        elif member.isdir():
+            continue
+        elif kind := odd_member(member) or no_image(member.name):
+            ignored[kind] += 1
+        else:
+            yield member
+    if system:
+        ignored["system folder"] += len(system)
 
-    tarfile takes a damaged or missing header for the end; the end that was reached is looked at, therefore.
+
+def read_members(file: IO[bytes], start: int, end: int | None, place: str) -> list[tarfile.TarInfo]:
+    """The members of the uncompressed tar from byte `start` up to `end`. Raises ConfigError when it is not whole.
+
+    tarfile takes a damaged or missing header for the end, and so it does the zeros of a download that reserved its
+    space first. So the end has to be one that is written on purpose: zeros, and nothing else, up to PADDING bytes.
     """
+    end = file.seek(0, os.SEEK_END) if end is None else end
     file.seek(start)
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             members = tar.getmembers()
         file.seek(tar.offset)
-        if (end is not None and tar.offset >= end) or file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        rest = file.read(min(end - tar.offset, PADDING + 1))
+        if rest[: tarfile.BLOCKSIZE] != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError(f"it has no end after {len(members)} members")
+        if len(rest) > PADDING or any(rest):
+            raise tarfile.ReadError(
+                f"after {len(members)} members {end - tar.offset:,} bytes follow, and a tar ends with at most "
+                f"{PADDING:,} zeros: an incomplete download, or several tars in one file"
+            )
     except (tarfile.TarError, ValueError) as error:
-        raise ConfigError(f"{place} is truncated, damaged or no plain tar ({error}): get it anew") from error
+        raise ConfigError(f"{place} is truncated, damaged or no plain tar ({error}): download it again") from error
     return members
 
 
@@ -179,8 +205,8 @@ def _odd_file(path: Path) -> str | None:
         return None
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files, those in linked folders too, but no folder twice: a link may lead back."""
+def _files_below(folder: Path, ignored: Counter[str]) -> Iterator[Path]:
+    """All files, those in linked folders too, but no folder twice: a link may lead back. Not in system folders."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -192,4 +218,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
+        if system := [name for name in folders if system_folder(name)]:
+            ignored["system folder"] += len(system)
+            folders[:] = [name for name in folders if name not in system]
         yield from (Path(here, name) for name in files)

@@ -14,6 +14,12 @@ NO_IMAGES = {
     *(".txt", ".csv", ".tsv", ".md", ".rst", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf"),
     *(".log", ".py", ".sh", ".m", ".mat", ".ini", ".db", ".md5", ".sha256"),
 }
+# Folders that a NAS, an operating system or a file system makes by itself; lower case. Images in them are thumbnails,
+# deleted files and the like.
+SYSTEM_FOLDERS = {
+    *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "~snapshot", ".snapshot"),
+    *("__macosx", "lost+found", "$recycle.bin", "recycler", "system volume information", ".@__thumb"),
+}
 
 
 class BrokenImage(ValueError):
@@ -49,3 +55,12 @@ def no_image(name: str) -> str | None:
         return "hidden"
     suffix = path.suffix.lower()
     return suffix if suffix in NO_IMAGES else None
+
+
+def system_folder(name: str) -> str | None:
+    """The outermost folder in a path that a system has made and that holds no data; None without one."""
+    parts = PurePosixPath(name).parts
+    for end, part in enumerate(parts, start=1):
+        if part.lower() in SYSTEM_FOLDERS or part.lower().startswith(".trash"):
+            return "/".join(parts[:end])
+    return None

@@ -1,81 +1,138 @@
 """Which of the forms of ImageNet a path holds."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.preparing import batches
-from cbp_experiments.preparing.classes import (
-    ArrayClass,
-    FolderClass,
-    ImageClass,
-    TarClass,
-    odd_member,
-    read_members,
-)
-from cbp_experiments.preparing.pictures import no_image
+from cbp_experiments.preparing import batches, packed
+from cbp_experiments.preparing.classes import ArrayClass, FolderClass, ImageClass, TarClass, plain_members
+from cbp_experiments.preparing.levels import data_below, has_images, is_training, splits, visible
 from cbp_experiments.preparing.sources import ClassSource, Source
 
 TRAINING_TAR = "ILSVRC2012_img_train.tar"
-SPLITS = {"train", "training", "val", "valid", "validation", "test"}
 FORMS = (
     f"class tars, {TRAINING_TAR}, a folder tree class/images, the batches of downsampled ImageNet "
     "(train_data_batch_1, ...), or an .npy file per class"
 )
+OF_CLASS: dict[str, Callable[[Path], ImageClass]] = {
+    "class tars": lambda tar: TarClass(tar.stem, tar),
+    "class arrays": ArrayClass,
+    "class folders": FolderClass,
+}
 
 
 def recognize(path: Path) -> Source:
     """The source at `path`. Raises ConfigError when there is none, or when it could be several."""
     if path.is_file():
-        return _training_tar(path)
+        return _file(path)
     if not path.is_dir():
         raise ConfigError(f"{path} does not exist: give the folder or file with the images ({FORMS})")
     if (path / TRAINING_TAR).is_file():
         return _training_tar(path / TRAINING_TAR)
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    found: dict[str, list[Path]] = {
-        "class tars": [entry for entry in entries if entry.suffix == ".tar"],
-        "downsampled ImageNet": [entry for entry in entries if batches.number(entry)],
-        "class arrays": [entry for entry in entries if entry.suffix == ".npy"],
-        "class folders": [entry for entry in entries if entry.is_dir()],
-    }
-    kinds = [kind for kind, paths in found.items() if paths]
-    if not kinds:
-        raise ConfigError(f"{path} holds no images in a form that is known: {FORMS}")
-    if len(kinds) > 1:
-        raise ConfigError(f"{path} holds {' and '.join(kinds)}: put what is meant into a folder of its own")
-    kind, paths = kinds[0], found[kinds[0]]
+    entries, ignored = visible(path)
+    found: dict[str, list[Path]] = {}
+    for entry in entries:
+        if kind := _kind(entry.name, entry.is_dir()):
+            found.setdefault(kind, []).append(entry)
+    if not found:
+        raise _nothing_in(path)
+    if len(found) > 1:
+        raise ConfigError(f"{path} holds {' and '.join(sorted(found))}: put what is meant into a folder of its own")
+    ((kind, paths),) = found.items()
+    others = sorted(set(entries) - set(paths))
+    if kind == "class folders":
+        _check_level(path, paths)
+    else:
+        _check_files(path, kind, paths, others)
     if kind == "downsampled ImageNet":
         return batches.BatchSource(kind, paths)
-    if kind == "class folders" and (splits := [each.name for each in paths if each.name.lower() in SPLITS]):
-        raise ConfigError(f"{path} holds {' and '.join(splits)}, which are no classes: give {path / splits[0]}")
-    kind_of_class: dict[str, Callable[[Path], ImageClass]] = {
-        "class tars": lambda tar: TarClass(tar.stem, tar),
-        "class arrays": ArrayClass,
-        "class folders": FolderClass,
-    }
-    ignored = Counter("beside the classes" for entry in entries if entry not in paths)
-    return ClassSource(kind, [kind_of_class[kind](each) for each in paths], ignored)
+    if others:
+        ignored["beside the classes"] = len(others)
+    return ClassSource(kind, [OF_CLASS[kind](each) for each in paths], ignored)
+
+
+def _kind(name: str, is_folder: bool = False) -> str | None:
+    """Of which form a file or folder is one part, going by its name."""
+    if is_folder:
+        return "class folders"
+    if batches.number(Path(name)):
+        return "downsampled ImageNet"
+    return {".tar": "class tars", ".npy": "class arrays"}.get(Path(name).suffix)
+
+
+def _check_level(path: Path, folders: list[Path]) -> None:
+    """Raises ConfigError, which names the folder to give, when the folders are no classes but lead to them."""
+    parts = splits([folder.name for folder in folders])
+    inside = data_below(path)
+    if not parts and inside in (None, path):
+        return
+    holds = f"{path} holds {_listed(parts)} instead of classes" if parts else f"{path} holds no classes"
+    if inside is None or inside == path:
+        where = path / parts[0] if is_training(parts[0]) else "a folder of the classes to train on alone"
+        raise ConfigError(f"{holds}: give {where}")
+    raise ConfigError(f"{holds}: {_unpack(inside) if inside.is_file() else f'give {inside}'}")
+
+
+def _check_files(path: Path, kind: str, files: list[Path], others: list[Path]) -> None:
+    """Raises ConfigError for files that are not what they are called, and for others that would be one more class."""
+    parts = splits([file.stem for file in files])
+    if parts and kind != "downsampled ImageNet":
+        raise ConfigError(f"{path} holds {_listed(parts)} instead of classes: give a folder of {kind} alone")
+    if wrong := [file for file in files if packed.form_of(file)]:
+        raise ConfigError(_unpack(wrong[0]))
+    for other in others:
+        unpacked = other.with_name(packed.unpacked_name(other.name))
+        if packed.is_packed(other.name) and unpacked not in files and _kind(unpacked.name) == kind:
+            raise ConfigError(f"{path} holds {kind}, and {_unpack(other)}; or move it away, if it is not needed")
+
+
+def _nothing_in(path: Path) -> ConfigError:
+    """What is wrong with a folder that holds neither folders nor files of a known form."""
+    if file := data_below(path):
+        return ConfigError(_unpack(file))
+    if has_images(path):
+        return ConfigError(f"{path} holds images and no classes: a class is a folder of images, so give the one above")
+    return ConfigError(f"{path} holds no images in a form that is known: {FORMS}")
+
+
+def _unpack(file: Path) -> str:
+    """What a file is that is not read, with those of the same form beside it, and what to do."""
+    beside = [each for each in visible(file.parent)[0] if each.is_file() and each.suffix == file.suffix]
+    form = packed.form_of(file)
+    return f"{file} {packed.advice(file, others=sum(packed.form_of(each) == form for each in beside) - 1)}"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(names) if len(names) < 4 else f"{', '.join(names[:3])}, ..."
+
+
+def _file(path: Path) -> Source:
+    if packed.form_of(path):
+        raise ConfigError(f"{path} {packed.advice(path)}")
+    if _kind(path.name) in ("downsampled ImageNet", "class arrays"):
+        raise ConfigError(f"{path} is one file of several: give the folder, {path.parent}")
+    return _training_tar(path)
 
 
 def _training_tar(path: Path) -> ClassSource:
     """The tar of class tars, read in place: each class is a stretch of the file."""
+    if packed.form_of(path):
+        raise ConfigError(f"{path} {packed.advice(path)}")
     ignored: Counter[str] = Counter()
     classes: dict[str, ImageClass] = {}
     with open(path, "rb") as file:
-        for member in read_members(file, 0, None, str(path)):
+        for member in plain_members(file, 0, None, str(path), ignored):
             name = PurePosixPath(member.name)
-            if member.isdir():
-                continue
-            if kind := odd_member(member) or no_image(member.name):
-                ignored[kind] += 1
-            elif name.suffix != ".tar":
+            if name.suffix != ".tar":
+                folder = f"{path.absolute().with_suffix('')}_unpacked"
                 raise ConfigError(
-                    f"{path} is no tar of class tars ({member.name} is in it): give the folder of the class tars"
+                    f"{path} is no tar of class tars ({member.name} is in it): give the folder of the class tars, or "
+                    f"unpack it (mkdir -p {shlex.quote(folder)} && tar -xf {shlex.quote(str(path))} -C "
+                    f"{shlex.quote(folder)}) and give {folder}"
                 )
-            elif name.stem in classes:
+            if name.stem in classes:
                 raise ConfigError(f"{path} holds two tars of the class {name.stem}: give one with different names")
-            else:
-                classes[name.stem] = TarClass(name.stem, path, member.offset_data, member.offset_data + member.size)
+            classes[name.stem] = TarClass(name.stem, path, member.offset_data, member.offset_data + member.size)
     return ClassSource("tar of class tars", [classes[name] for name in sorted(classes)], ignored)

@@ -65,10 +65,12 @@ def training_set(root: str | Path, sha256: Mapping[str, str] = TRAINING_SET) -> 
 def _find(name: str, root: Path) -> Path | None:
     """The file, unpacked or packed: unpacked first, which is the one that torchvision reads, and quicker.
 
-    os.path.isfile, because Path.is_file raises when a folder on the way may not be entered.
+    Kaggle's copy has a dot in the names, and folders of the same names with the files in them. os.path.isfile, because
+    Path.is_file raises when a folder on the way may not be entered.
     """
-    folders = (root / "MNIST" / "raw", root / "raw", root)
-    candidates = (folder / file for folder in folders for file in (name, f"{name}.gz"))
+    names = (name, name.replace("-idx", ".idx"))
+    folders = [Path(folder, within) for folder in ("MNIST/raw", "MNIST", "raw", "") for within in ("", *names)]
+    candidates = (root / folder / f"{file}{gz}" for folder in folders for gz in ("", ".gz") for file in names)
     return next((path for path in candidates if os.path.isfile(path)), None)
 
 

@@ -25,13 +25,15 @@ FILES = {"train-images-idx3-ubyte": idx(PIXELS), "train-labels-idx1-ubyte": idx(
 SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
-def write(folder: Path, packed: bool = False) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder: Path, packed: bool = False, names: str = "{name}") -> None:
+    """`names`: the files' names, with {name} and {dotted} for those of MNIST's page and of Kaggle."""
     for name, content in FILES.items():
+        path = folder / names.format(name=name, dotted=name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
         if packed:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
         else:
-            (folder / name).write_bytes(content)
+            path.write_bytes(content)
 
 
 def check(root: Path) -> None:
@@ -60,10 +62,24 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("folder", ["MNIST/raw", "raw", "."])
+@pytest.mark.parametrize("folder", ["MNIST/raw", "MNIST", "raw", "."])
 def test_reads_every_layout(tmp_path: Path, folder: str, packed: bool) -> None:
     write(tmp_path / folder, packed)
     check(tmp_path)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("names", ["{dotted}", "{name}/{name}", "{dotted}/{name}", "{name}/{dotted}"])
+def test_reads_kaggles_names(tmp_path: Path, names: str, packed: bool) -> None:
+    write(tmp_path, packed, names)
+    check(tmp_path)
+
+
+def test_a_file_under_kaggles_name_is_checked(tmp_path: Path) -> None:
+    write(tmp_path, names="{dotted}")
+    path = tmp_path / "train-images.idx3-ubyte"
+    path.write_bytes(FILES["train-images-idx3-ubyte"] + b"\0")
+    assert error_of(tmp_path).startswith(f"{path} is not MNIST's file as published (wrong checksum)")
 
 
 def test_unpacked_file_goes_before_the_packed_one(tmp_path: Path) -> None:

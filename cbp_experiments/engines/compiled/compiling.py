@@ -1,22 +1,28 @@
-"""How the online engine's functions are compiled."""
+"""How the online engine's functions are compiled, and where the compiled code is kept."""
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import caching, config
+from numba.core.dispatcher import Dispatcher
+from numba.core.sigutils import normalize_signature
+from tqdm import tqdm
 
 HERE = Path(__file__).parent
 # Sums may be reassociated, but not-a-number and infinity keep their meaning: the engine must see a run diverge.
 # Nothing allocates, so the code does without reference counts (_nrt): they took a third of its time.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "_nrt": False}
 
-# Numba's cache notices a change in a function's own file, not in those it calls: a folder for each version of all.
-VERSION = sha256(b"".join(file.read_bytes() for file in sorted(HERE.glob("*.py")))).hexdigest()[:12]
-CACHE = HERE / "__pycache__" / VERSION
+# Numba's cache notices a change in a function's own file, not in those it calls: a folder for each version of all. It
+# holds one version of numba's code: environments that share a user's cache must not overwrite each other's.
+SOURCES = [*(file.read_bytes() for file in sorted(HERE.glob("*.py"))), numba.__version__.encode()]
+VERSION = sha256(b"".join(SOURCES)).hexdigest()[:12]
 
 inlined = numba.njit(inline="always", **OPTIONS)
 
@@ -32,19 +38,89 @@ def exact(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _compile(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    if not _writable(CACHE):  # Numba would look for another place, one that is the same for all versions
-        return numba.njit(nogil=True, **options)(function)
-    before = config.CACHE_DIR  # type: ignore[attr-defined]
-    config.CACHE_DIR = str(CACHE)  # type: ignore[attr-defined]
-    try:
-        return numba.njit(cache=True, nogil=True, **options)(function)
-    finally:
-        config.CACHE_DIR = before  # type: ignore[attr-defined]
+    compiled = numba.njit(nogil=True, **options)(function)
+    if isinstance(compiled, Dispatcher):  # not with NUMBA_DISABLE_JIT
+        compiled._cache = _Caches(function, folders())  # type: ignore[attr-defined]
+    return compiled
 
 
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
+def folders() -> list[Path]:
+    """Where compiled code is looked for, in this order; it is saved in the first that can be written.
+
+    NUMBA_CACHE_DIR alone, if the user has set it. Else the package, which may be installed read-only with the cache
+    that was filled before, and the user's own cache folder.
+    """
+    if config.CACHE_DIR:  # type: ignore[attr-defined]
+        return [Path(config.CACHE_DIR, "cbp_experiments", VERSION)]  # type: ignore[attr-defined]
+    of_user = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(of_user):
+        of_user = os.path.expanduser("~/.cache")
+    own = [Path(of_user, "cbp_experiments", VERSION)] if os.path.isabs(of_user) else []  # there may be no home
+    return [HERE / "__pycache__" / VERSION, *own]
+
+
+class _Caches(caching.NullCache):
+    """The compiled code of one function in several folders. No fault of a folder or file stops a run."""
+
+    def __init__(self, function: Callable[..., Any], folders: list[Path]) -> None:
+        self._caches = [_cache_in(folder, function) for folder in folders]
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        for each in self._caches:
+            try:
+                found = each.load_overload(sig, target_context)
+                # Two processes that save two signatures at once may take the same file for both.
+                if found is not None and found.signature.args == normalize_signature(sig)[0]:
+                    return found
+            except OSError:  # another user's, or a failing disk
+                continue
+            except Exception:  # damaged: a pickle then raises almost anything
+                with suppress(OSError):
+                    each.flush()
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        problems = []
+        for each in self._caches:
+            try:
+                return each.save_overload(sig, data)
+            except OSError as error:
+                problems.append(f"{each.cache_path}: {error.strerror or error}")
+        _say_once("; ".join(problems))
+
+
+def _cache_in(folder: Path, function: Callable[..., Any]) -> caching.FunctionCache:
+    """Numba's cache in exactly this folder, whether or not it can be written and wherever the package is mounted."""
+
+    class Locator(caching._CacheLocator):
+        def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
+            self._py_file, self._line = py_file, py_func.__code__.co_firstlineno
+
+        def get_cache_path(self) -> str:
+            return str(folder)
+
+        def get_source_stamp(self) -> str:
+            return sha256(Path(self._py_file).read_bytes()).hexdigest()
+
+        def get_disambiguator(self) -> str:
+            return str(self._line)
+
+        @classmethod
+        def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "Locator":
+            return cls(py_func, py_file)
+
+    class Files(caching.CompileResultCacheImpl):
+        _locator_classes = [Locator]  # noqa: RUF012 (as numba declares it)
+
+    class Cache(caching.FunctionCache):
+        _impl_class = Files
+
+    return Cache(function)
+
+
+@cache
+def _say_once(problems: str) -> None:
+    tqdm.write(
+        f"compiled code cannot be saved ({problems}), so that every start compiles, for 20 to 40 seconds: "
+        "set NUMBA_CACHE_DIR to a folder that can be written"
+    )
