@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from cbp_experiments import metrics
-from cbp_experiments.engines import online
+from cbp_experiments.engines.abilities import refusal
 from cbp_experiments.learners import Perturbation
 from tests.golden_files import FOLDER, Golden, golden_files, sample
 from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
 from tests.rounding import losses_of, nudge, rank_error, sensitivity, tolerance
 
 AGREEMENT = 1e-9  # relative, in float64: what golden/README.md calls a good match
-RESIDUE = 1e-15  # absolute, of utilities and mean activations: one that is 0 may be recorded as 1e-19 (golden/README.md)
+RESIDUE = 1e-15  # absolute, of utilities and mean activations: a 0 may be recorded as 1e-19 (golden/README.md)
 
 
 def recorded_ensemble(golden: Golden, dtype: str) -> RecordedEnsemble:
@@ -58,8 +58,15 @@ def skip_what_is_not_there(golden: Golden, engine: str = "ensemble") -> None:
         pytest.skip(f"no learner has {', '.join(golden.missing)} yet")
     if engine == "online" and golden.hyper.get("perturb_scale"):
         pytest.skip("the online engine's noise is the same in distribution, not in values (test_noise.py)")
-    if engine == "online" and (refusal := online.refusal(golden.problem("float64"))):
-        pytest.skip(f"the online engine cannot: {refusal}")
+    if reason := refusal(engine, golden.problem("float64")):
+        pytest.skip(f"the {engine} engine cannot: {reason}")
+
+
+@each([golden for golden in ALL if golden.kind != "ranks"])
+def test_what_the_engines_leave_out(golden: Golden) -> None:
+    problem = golden.problem("float64")
+    assert refusal("ensemble", problem) is None
+    assert (refusal("online", problem) is None) == (golden.kind == "mlp" and not golden.hyper.get("momentum"))
 
 
 @each([golden for golden in ALL if golden.kind != "ranks"])

@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from cbp_experiments.engines.abilities import check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, task_row
 from cbp_experiments.engines.shown import Shown, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
@@ -32,6 +33,7 @@ class Ensemble:
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
         tasks = [stream.task(seed, task) for seed in self.seeds]
+        check_tasks("ensemble", task, tasks)
         shown = self.show(tasks)
         measured = self._measure(task, shown)
         if tasks[0].new_head:
