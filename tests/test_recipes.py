@@ -173,9 +173,7 @@ def checked(command: str, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     jobs: list[Job] = []
     monkeypatch.setattr(jobs_module, "run_job", jobs.append)
     monkeypatch.setattr(jobs_module, "write_plans", lambda jobs: None)  # loads the images
-    monkeypatch.setattr(
-        jobs_module, "launch_jobs", lambda composed, jobs: [jobs_module.run_job(job) for _, job in jobs]
-    )
+    monkeypatch.setattr(jobs_module, "launch_jobs", lambda composed, checked: jobs.extend(job for _, job in checked))
     arguments = shlex.split(command.removeprefix(MODULE).removeprefix(" status"))
     monkeypatch.setattr(sys, "argv", ["cbp_experiments", *arguments])
     entry.main()

@@ -10,6 +10,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from cbp_experiments.engines import online
+from cbp_experiments.engines.abilities import refusal
 from cbp_experiments.engines.base import EngineOptions, Group, Problem, Row, State
 from cbp_experiments.engines.ensemble import Ensemble, choose_device
 from cbp_experiments.errors import ConfigError
@@ -37,14 +38,18 @@ class Engine:
 def choose_engine(problem: Problem) -> Engine:
     """The engine that `engine=` asks for; auto takes the online engine where it can do the work.
 
-    Raises ConfigError with the reason when the one asked for cannot.
+    Raises ConfigError with the reason when the one asked for cannot, or none can.
     """
-    asked, refusal, workers = problem.options.name, online.refusal(problem), problem.options.workers or cores()
-    if asked == "online" and refusal:
-        raise ConfigError(f"engine=online cannot do this: {refusal}. Take engine=ensemble or engine=auto")
-    if asked == "ensemble" or refusal:
+    asked, workers = problem.options.name, problem.options.workers or cores()
+    refused = {name: refusal(name, problem) for name in ("online", "ensemble")}
+    if all(refused.values()):
+        raise ConfigError("no engine can do this: " + "; ".join(f"{name}: {why}" for name, why in refused.items()))
+    if why := refused.get(asked):
+        other = next(name for name in refused if name != asked)
+        raise ConfigError(f"engine={asked} cannot do this: {why}. Take engine={other} or engine=auto")
+    if asked == "ensemble" or refused["online"]:
         device = choose_device(problem.options.device)
-        reason = "as asked" if asked == "ensemble" else f"auto, not online: {refusal}"
+        reason = "as asked" if asked == "ensemble" else f"auto, not online: {refused['online']}"
         if device.type == "cpu" and problem.network.fills_a_core:
             return Engine("ensemble", str(device), reason, False, workers, 1, Ensemble)
         return Engine("ensemble", str(device), reason, True, 1, workers, Ensemble)

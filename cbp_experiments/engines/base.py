@@ -59,8 +59,20 @@ class Problem:
             if getattr(self.learner, name) > torch.finfo(self.dtype).max:
                 raise ConfigError(f"learner.{name}={getattr(self.learner, name)} is more than {self.dtype} can hold")
         self.bounds()  # raises if the network cannot take these inputs
+        if self.network.depth == 0:
+            self._check_without_hidden_layers()
         if self.learner.normalization == "batch":
             self._check_minibatches()
+
+    def _check_without_hidden_layers(self) -> None:
+        """What works on hidden layers would do nothing."""
+        for name, off in (("dropout", 0.0), ("normalization", "none"), ("replacement_rate", 0.0)):
+            value = getattr(self.learner, name)
+            if value != off:
+                raise ConfigError(
+                    f"learner.{name}={value} does nothing without hidden layers (network.depth=0, as learner=linear "
+                    f"has it); set learner.{name}={off} or network.depth=3"
+                )
 
     def _check_minibatches(self) -> None:
         """Statistics take two examples at least."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cbp_experiments.engines import base
+from cbp_experiments.engines.abilities import check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.shown import Shown, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
@@ -36,6 +37,7 @@ class Ensemble:
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
         tasks = [stream.task(seed, task) for seed in self.seeds]
+        check_tasks("ensemble", task, tasks)
         shown = self.show(tasks)
         if self.underway is None:
             self.underway = self._begin(task, self._measure(task, shown))

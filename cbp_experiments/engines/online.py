@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from cbp_experiments.engines import base
+from cbp_experiments.engines.abilities import check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.engines.compiled.adam import SMALLEST, updates_to_fade
@@ -18,31 +19,6 @@ from cbp_experiments.networks import MLP
 CHUNK = 10 * RESUM_EVERY  # updates after which everything that the kernel puts off is settled
 FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
-ACTIVATIONS = {"relu": 0, "leaky_relu": 1, "elu": 2, "swish": 3, "tanh": 4, "sigmoid": 5}
-UTILITIES = {"adaptable_contribution": 0, "contribution": 1, "adaptation": 2, "weight": 3, "random": 4}
-
-
-def refusal(problem: Problem) -> str | None:
-    """Why the online engine cannot train this problem, or None if it can."""
-    learner = problem.learner
-    if not isinstance(problem.network, MLP):
-        return "it knows fully connected networks only"
-    if learner.normalization == "batch":
-        return "batch normalization takes the statistics of a mini-batch, and it learns from one example at a time"
-    if problem.stream.batch_size != 1:
-        return f"it learns from one example at a time, and data.batch_size is {problem.stream.batch_size}"
-    if problem.options.device not in ("auto", "cpu"):
-        return f"it runs on the CPU, and engine.device is {problem.options.device}"
-    if learner.momentum:
-        return "momentum moves every weight at every update, so that no row could be skipped"
-    keeps_gains = learner.replacement_rate and learner.normalization == "online" and not learner.reset_normalization
-    if keeps_gains and learner.optimizer == "adam":
-        return "a unit's gain shares its count of Adam's updates, and learner.reset_normalization=false parts the two"
-    if learner.mechanisms:
-        return "it cannot compile mechanisms of your own (learner.mechanisms)"
-    if problem.stream.task(0, 0).examples is not None:
-        return "the tasks have images of their own, and it makes the stream's sparse once for all of them"
-    return None
 
 
 class OnlineRun:
@@ -55,7 +31,7 @@ class OnlineRun:
         self.seeds = [seed]
         self.dtype = np.dtype(problem.options.dtype)
         sizes = self.architecture.sizes(problem.inputs, problem.stream.classes)
-        self.network = _network(sizes, ACTIVATIONS[self.architecture.activation], self.dtype)
+        self.network = _network(sizes, structures.ACTIVATIONS.index(self.architecture.activation), self.dtype)
         for view, weight in zip(self.weights, problem.initial_weights(seed), strict=True):
             view[:] = weight
         self.update = _update(problem.learner, self.dtype)
@@ -81,12 +57,13 @@ class OnlineRun:
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream, seed = self.problem.stream, self.seeds[0]
         drawn = stream.task(seed, task)
+        check_tasks("online", task, [drawn])
         position = np.arange(self.problem.inputs)
         if drawn.permutation is not None:
             position = np.argsort(drawn.permutation)
         if self.underway is None:
             measured = self.measure(task, position)
-            self.underway = self._begin(self.problem.generator(seed, "learner", task), stream.task_length, measured)
+            self.underway = self._begin(self.problem.generator(seed, "learner", task), len(drawn.order), measured)
         now = self.underway
         losses, hits, _ = self.learn(drawn.order, position, now.rng, progress)
         if self.paused:
@@ -339,7 +316,7 @@ def _replacement(learner: Learner, network: structures.Network, bounds: list[flo
     return structures.Replacement(
         rate=learner.replacement_rate,
         maturity_threshold=learner.maturity_threshold,
-        utility_kind=UTILITIES[learner.utility],
+        utility_kind=structures.UTILITIES.index(learner.utility),
         decay=np.array([eta, 1 - eta], dtype),
         bounds=np.array(bounds),
         utility=np.zeros(hidden, dtype),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.learners.normalization import KINDS
+from cbp_experiments.learners.optimizers import OPTIMIZERS
+from cbp_experiments.learners.utilities import UTILITIES
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.step import Step
 
-UTILITIES = ("adaptable_contribution", "contribution", "adaptation", "weight", "random")
-NORMALIZATIONS = ("none", "batch", "online")
+NORMALIZATIONS = ("none", *KINDS)
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,10 @@ class Learner:
     kind: ClassVar[str] = "learner"
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("sgd", "adam"):
-            raise ConfigError(f"learner.optimizer must be sgd or adam, got {self.optimizer!r}")
-        if self.utility not in UTILITIES:
-            raise ConfigError(f"learner.utility must be one of {', '.join(UTILITIES)}, got {self.utility!r}")
-        if self.normalization not in NORMALIZATIONS:
-            raise ConfigError(
-                f"learner.normalization must be one of {', '.join(NORMALIZATIONS)}, got {self.normalization!r}"
-            )
+        choices = {"optimizer": OPTIMIZERS, "utility": UTILITIES, "normalization": NORMALIZATIONS}
+        for name, kinds in choices.items():
+            if getattr(self, name) not in kinds:
+                raise ConfigError(f"learner.{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
         if not 0 < self.step_size < float("inf"):
             raise ConfigError(f"learner.step_size must be a positive number, got {self.step_size}")
         if not 0 <= self.replacement_rate <= 1:
@@ -85,8 +83,19 @@ class Learner:
             raise ConfigError(
                 f"learner.maturity_threshold must be a number of updates from 0 to 9e18, got {self.maturity_threshold}"
             )
-        if self.optimizer == "adam" and self.momentum:
-            raise ConfigError("learner.momentum belongs to SGD; Adam's is learner.beta1. Set learner.momentum=0")
+        for optimizer, kind in OPTIMIZERS.items():
+            for field in fields(self):
+                ignored = field.name in kind.hyperparameters and optimizer != self.optimizer
+                if ignored and getattr(self, field.name) != field.default:
+                    raise ConfigError(
+                        f"learner.{field.name} belongs to learner.optimizer={optimizer}, and it is {self.optimizer}; "
+                        f"set learner.{field.name}={field.default}"
+                    )
+
+    @property
+    def resets_units(self) -> bool:
+        """Whether units may be reset during training: by CBP, or by a mechanism of the user's own."""
+        return bool(self.replacement_rate or self.mechanisms)
 
 
 class Mechanism:

@@ -4,14 +4,18 @@ A normalized layer computes z = gain N(x) + bias from its weighted sums x, for e
 before N, which would take it out again.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from cbp_experiments.learners.base import Learner
 from cbp_experiments.networks import along_units
+
+if TYPE_CHECKING:
+    from cbp_experiments.learners.base import Learner
 
 
 class Normalization:

@@ -1,17 +1,24 @@
 """SGD with momentum, and Adam, on parameters with a leading run dimension."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from cbp_experiments.learners.base import Learner
+if TYPE_CHECKING:
+    from cbp_experiments.learners.base import Learner
 
 
 class Optimizer(Protocol):
-    """`state` is saved in checkpoints: tensors `[R, ...]`."""
+    """`state` is saved in checkpoints: tensors `[R, ...]`.
 
+    `hyperparameters`: the fields of Learner that are this optimizer's alone. With another one they are refused.
+    """
+
+    hyperparameters: tuple[str, ...]
     state: dict[str, Tensor]
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -23,6 +30,8 @@ class Optimizer(Protocol):
 
 class SGD:
     """v <- momentum v + gradient; w <- w - step_size v (as torch.optim.SGD)."""
+
+    hyperparameters = ("momentum",)
 
     def __init__(self, learner: Learner, parameters: Sequence[Tensor]):
         self.step_size, self.momentum, self.reset_momentum = learner.step_size, learner.momentum, learner.reset_momentum
@@ -42,10 +51,12 @@ class SGD:
 
 
 class Adam:
-    """Kingma and Ba 2015, Algorithm 1, with one step count a weight, so that a replaced unit starts afresh.
+    """Kingma and Ba 2015, Algorithm 1, with one step count a weight, so that a unit that is reset starts afresh.
 
-    epsilon is added after the bias correction. The count is one number a parameter where no unit is ever replaced.
+    epsilon is added after the bias correction. The count is one number a parameter where no unit is ever reset.
     """
+
+    hyperparameters = ("beta1", "beta2", "epsilon")
 
     def __init__(self, learner: Learner, parameters: Sequence[Tensor]):
         self.step_size, self.betas, self.epsilon = learner.step_size, (learner.beta1, learner.beta2), learner.epsilon
@@ -53,7 +64,7 @@ class Adam:
         for i, p in enumerate(parameters):
             self.state[f"first_{i}"] = torch.zeros_like(p).detach()
             self.state[f"second_{i}"] = torch.zeros_like(p).detach()
-            shape = p.shape if learner.replacement_rate else (p.shape[0], *[1] * (p.ndim - 1))
+            shape = p.shape if learner.resets_units else (p.shape[0], *[1] * (p.ndim - 1))
             self.state[f"updates_{i}"] = torch.zeros(shape, device=p.device, dtype=p.dtype)
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -66,5 +77,10 @@ class Adam:
             parameter.sub_(first / (1 - beta1**t) / scale, alpha=self.step_size)
 
     def reset(self, parameter: int, where: tuple[int | slice, ...]) -> None:
+        if self.state[f"updates_{parameter}"].shape != self.state[f"first_{parameter}"].shape:
+            raise RuntimeError("this learner resets no units: Adam has one count for all weights of a parameter")
         for kept in ("first", "second", "updates"):
             self.state[f"{kept}_{parameter}"][where] = 0.0
+
+
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}

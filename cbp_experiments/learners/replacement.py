@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cbp_experiments.learners.base import Learner, Mechanism
-from cbp_experiments.networks import along_units
+from cbp_experiments.learners.utilities import UTILITIES
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.step import Step
@@ -44,8 +44,8 @@ class UnitReplacement(Mechanism):
         self.events = []
         for layer, h in enumerate(hidden):
             self._track(step, layer, h)
-        for layer in range(len(hidden)):
-            for run, unit in self._choose(step, layer):
+        for layer, h in enumerate(hidden):
+            for run, unit in self._choose(step, layer, h[0, :, 0].numel()):
                 self._replace(step, run, layer, unit)
                 self.events.append((run, layer, unit))
 
@@ -54,11 +54,17 @@ class UnitReplacement(Mechanism):
         h = h.unsqueeze(3) if h.ndim == 3 else h.flatten(3)
         age = self.state[f"age_{layer}"].add_(1)
         mean_activation = self.state[f"mean_activation_{layer}"].lerp_(h.mean(dim=1).mean(dim=2), 1 - decay)
-        contribution = self._instantaneous_utility(step, layer, h, mean_activation / (1 - decay**age))
-        self.state[f"utility_{layer}"].lerp_(contribution, 1 - decay)
+        incoming = step.network.incoming_magnitude(layer)  # both by the weights after the update
+        outgoing = step.network.outgoing_magnitude(layer)
+        utility = UTILITIES[self.learner.utility](h, mean_activation / (1 - decay**age), incoming, outgoing)
+        self.state[f"utility_{layer}"].lerp_(utility, 1 - decay)
 
-    def _choose(self, step: Step, layer: int) -> Iterator[tuple[int, int]]:
-        """The (run, unit) to replace now: in each run the mature units of smallest bias-corrected utility, in order."""
+    def _choose(self, step: Step, layer: int, observed: int) -> Iterator[tuple[int, int]]:
+        """The (run, unit) to replace now: in each run the mature units of smallest bias-corrected utility, in order.
+
+        `observed`: activations of a unit in this update. The first one of a unit is its own mean: the adaptable
+        contribution is 0 then, and rounding must not rank it.
+        """
         age, utility = self.state[f"age_{layer}"], self.state[f"utility_{layer}"]
         mature = age > self.learner.maturity_threshold
         due = self.state["to_replace"][:, layer]
@@ -70,7 +76,10 @@ class UnitReplacement(Mechanism):
             return
         counts = due.floor()
         due -= counts
-        ranking = torch.where(mature, utility / (1 - self.learner.decay_rate**age), torch.inf)
+        ranking = utility / (1 - self.learner.decay_rate**age)
+        if self.learner.utility == "adaptable_contribution" and observed == 1:
+            ranking = ranking.where(age > 1, 0.0)
+        ranking = ranking.where(mature, torch.inf)
         for run in torch.nonzero(counts).flatten().tolist():
             if self.learner.utility == "random":
                 draws = torch.from_numpy(step.generators[run].random(len(mature[run]))).to(ranking)
@@ -78,24 +87,6 @@ class UnitReplacement(Mechanism):
             count = min(int(counts[run]), int(mature[run].sum()))
             for unit in ranking[run].argsort(stable=True)[:count].tolist():
                 yield run, unit
-
-    def _instantaneous_utility(self, step: Step, layer: int, h: Tensor, mean_activation: Tensor) -> Tensor:
-        """y of the paper's utilities, `[R, n]`, by the weights after the update; 0 where no incoming weight is left.
-
-        `h [R, B, n, P]`: a unit's activations at P positions (P = 1 where a layer has none).
-        """
-        incoming = step.network.incoming_magnitude(layer)
-        outgoing = step.network.outgoing_magnitude(layer)
-        match self.learner.utility:
-            case "adaptable_contribution":
-                activity = (h - along_units(mean_activation, h)).abs().mean(dim=1)
-                return ((activity * outgoing).mean(dim=2) / incoming).where(incoming > 0, 0.0)
-            case "contribution":
-                return (h.abs().mean(dim=1) * outgoing).mean(dim=2)
-            case "adaptation":
-                return (1 / incoming).where(incoming > 0, 0.0)
-            case _:  # weight; the random utility is drawn when a unit is due
-                return outgoing.mean(dim=2)
 
     def _replace(self, step: Step, run: int, layer: int, unit: int) -> None:
         network, bound = step.network, self.bounds[layer]

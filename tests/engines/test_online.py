@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cbp_experiments.engines import Problem, Row, base, choose_engine, online
+from cbp_experiments.engines.abilities import refusal as refusal_of
 from cbp_experiments.engines.base import EngineOptions
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
@@ -190,7 +191,7 @@ def test_it_refuses_minibatches_and_other_devices() -> None:
     refuse(tiny_problem(BP, batch_size=8), "it learns from one example at a time, and data.batch_size is 8")
     refuse(
         tiny_problem(replace(BP, normalization="batch"), batch_size=8),
-        "batch normalization takes the statistics of a mini-batch, and it learns from one example at a time",
+        "batch normalization takes the statistics of a mini-batch, and it has one example at a time",
     )
     refuse(
         replace(tiny_problem(BP), options=EngineOptions(device="cuda")),
@@ -199,7 +200,7 @@ def test_it_refuses_minibatches_and_other_devices() -> None:
 
 
 def refuse(problem: Problem, reason: str) -> None:
-    refusal = online.refusal(problem)
+    refusal = refusal_of("online", problem)
     assert refusal is not None
     assert refusal.startswith(reason)
     with pytest.raises(ConfigError, match="engine=online cannot do this: ") as error:

@@ -39,7 +39,7 @@ def batch(runs: int, size: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"optimizer": "rmsprop"}, "learner.optimizer must be sgd or adam, got 'rmsprop'"),
+        ({"optimizer": "rmsprop"}, "learner.optimizer must be one of sgd, adam, got 'rmsprop'"),
         ({"utility": "beauty"}, "learner.utility must be one of adaptable_contribution, .*random, got 'beauty'"),
         ({"step_size": 0.0}, "learner.step_size must be a positive number, got 0.0"),
         ({"step_size": -0.1}, "learner.step_size must be a positive number, got -0.1"),
@@ -60,7 +60,16 @@ def batch(runs: int, size: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
         ),
         ({"normalization_epsilon": 0.0}, "learner.normalization_epsilon must be a positive number, got 0.0"),
         ({"maturity_threshold": -1}, "learner.maturity_threshold must be a number of updates from 0 to 9e18, got -1"),
-        ({"optimizer": "adam", "momentum": 0.9}, "learner.momentum belongs to SGD; .* Set learner.momentum=0"),
+        (
+            {"optimizer": "adam", "momentum": 0.9},
+            "learner.momentum belongs to learner.optimizer=sgd, and it is adam; set learner.momentum=0.0",
+        ),
+        ({"beta1": 0.5}, "learner.beta1 belongs to learner.optimizer=adam, and it is sgd; set learner.beta1=0.9"),
+        ({"beta2": 0.5}, "learner.beta2 belongs to learner.optimizer=adam, and it is sgd; set learner.beta2=0.999"),
+        (
+            {"epsilon": 0.1},
+            "learner.epsilon belongs to learner.optimizer=adam, and it is sgd; set learner.epsilon=1e-08",
+        ),
     ],
 )
 def test_bad_values_are_named_as_the_user_typed_them(keys: dict[str, Any], message: str) -> None:
@@ -70,10 +79,10 @@ def test_bad_values_are_named_as_the_user_typed_them(keys: dict[str, Any], messa
 
 
 def test_a_mechanism_is_part_of_the_learner_when_its_field_is_not_zero() -> None:
-    assert isinstance(step_of().optimizer, SGD)
+    assert type(step_of().optimizer) is SGD
     assert step_of().mechanisms == []
     step = step_of(optimizer="adam", replacement_rate=1e-4)
-    assert isinstance(step.optimizer, Adam)
+    assert type(step.optimizer) is Adam
     assert [type(mechanism) for mechanism in step.mechanisms] == [UnitReplacement]
 
 

@@ -96,6 +96,8 @@ def replace_units(
             ranking[i] = rng.random()
         else:
             ranking[i] = replacement.utility[layer, i] / replacement.correction[layer, i]
+            if replacement.utility_kind == ADAPTABLE_CONTRIBUTION and age[i] == 1:
+                ranking[i] = 0  # the mean activation is the activation, but for rounding
         if age[i] <= replacement.maturity_threshold:
             ranking[i] = np.inf
     for _ in range(min(due, mature)):

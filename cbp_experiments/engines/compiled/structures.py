@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-RELU, LEAKY_RELU, ELU, SWISH, TANH, SIGMOID = range(6)
-ADAPTABLE_CONTRIBUTION, CONTRIBUTION, ADAPTATION, WEIGHT, RANDOM = range(5)
+# What the kernel can compute, by name, and the numbers that it goes by.
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "swish", "tanh", "sigmoid")
+RELU, LEAKY_RELU, ELU, SWISH, TANH, SIGMOID = range(len(ACTIVATIONS))
+UTILITIES = ("adaptable_contribution", "contribution", "adaptation", "weight", "random")
+ADAPTABLE_CONTRIBUTION, CONTRIBUTION, ADAPTATION, WEIGHT, RANDOM = range(len(UTILITIES))
 
 
 class Network(NamedTuple):

@@ -1,0 +1,38 @@
+"""How useful a unit is at one update: the utilities of the paper and its preprint, and those of their ablations.
+
+Each takes of a hidden layer: activations `h [R, B, n, P]` at P positions (P = 1 where a layer has none), their running
+mean `[R, n]`, and the mean |w| of each unit's weights, incoming `[R, n]` and outgoing `[R, n, P]`. It gives `[R, n]`,
+and 0 where it would divide by incoming weights that are all 0.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from cbp_experiments.networks import along_units
+
+
+def adaptable_contribution(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
+    activity = (h - along_units(mean_activation, h)).abs().mean(dim=1)
+    return ((activity * outgoing).mean(dim=2) / incoming).where(incoming > 0, 0.0)
+
+
+def contribution(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
+    return (h.abs().mean(dim=1) * outgoing).mean(dim=2)
+
+
+def adaptation(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
+    return (1 / incoming).where(incoming > 0, 0.0)
+
+
+def weight(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
+    return outgoing.mean(dim=2)
+
+
+UTILITIES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "adaptable_contribution": adaptable_contribution,
+    "contribution": contribution,
+    "adaptation": adaptation,
+    "weight": weight,
+    "random": weight,  # tracked, but units are ranked by numbers drawn when one is due
+}
