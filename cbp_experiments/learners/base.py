@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,7 +54,8 @@ class Learner:
     kind: ClassVar[str] = "learner"
 
     def __post_init__(self) -> None:
-        choices = {"optimizer": OPTIMIZERS, "utility": UTILITIES, "normalization": NORMALIZATIONS}
+        choices: dict[str, Collection[str]] = {"optimizer": OPTIMIZERS, "utility": UTILITIES}
+        choices["normalization"] = NORMALIZATIONS
         for name, kinds in choices.items():
             if getattr(self, name) not in kinds:
                 raise ConfigError(f"learner.{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")

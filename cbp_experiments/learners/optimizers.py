@@ -31,7 +31,7 @@ class Optimizer(Protocol):
 class SGD:
     """v <- momentum v + gradient; w <- w - step_size v (as torch.optim.SGD)."""
 
-    hyperparameters = ("momentum",)
+    hyperparameters: tuple[str, ...] = ("momentum",)
 
     def __init__(self, learner: Learner, parameters: Sequence[Tensor]):
         self.step_size, self.momentum, self.reset_momentum = learner.step_size, learner.momentum, learner.reset_momentum
@@ -56,7 +56,7 @@ class Adam:
     epsilon is added after the bias correction. The count is one number a parameter where no unit is ever reset.
     """
 
-    hyperparameters = ("beta1", "beta2", "epsilon")
+    hyperparameters: tuple[str, ...] = ("beta1", "beta2", "epsilon")
 
     def __init__(self, learner: Learner, parameters: Sequence[Tensor]):
         self.step_size, self.betas, self.epsilon = learner.step_size, (learner.beta1, learner.beta2), learner.epsilon
