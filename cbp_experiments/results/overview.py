@@ -1,5 +1,6 @@
 """What run.json of each run says, without the tables of read_experiment; files that are damaged are passed over."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ def check_identity(path: Path, identity: Mapping[str, Any], seed: int) -> None:
 
 def older_runs(folder: Path) -> list[str]:
     """The runs of an experiment that a version before names by meaning named, sorted."""
+    if not os.path.isdir(folder):  # or no folder can have such a name, which `glob` raises for
+        return []
     paths = (path.parent for path in folder.glob("*/run.json"))
     runs = {path.name: recorded(path) for path in paths if RUN_NAME.fullmatch(path.name)}
     return sorted(name for name, run in runs.items() if run is not None and is_older(run))
