@@ -15,7 +15,7 @@ from cbp_experiments.command_line import BASIC, Composed, distinctions, launch
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import cores
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.launched import launched, launching
+from cbp_experiments.launched import launched, launching, remove_abandoned
 from cbp_experiments.output import guarded
 from cbp_experiments.results import Planned, add_to_plan, how_to_rename, older_runs
 from cbp_experiments.runner import plan, run_job
@@ -29,6 +29,7 @@ SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write in
 
 def run_jobs(composed: list[Composed]) -> None:
     """Check all jobs, train them, and summarize the experiments that they belong to."""
+    remove_abandoned()
     jobs = [(job.overrides, build_job(job.config)) for job in composed]
     for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs if not job.force):
         refuse_older(folder)

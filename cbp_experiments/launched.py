@@ -35,7 +35,6 @@ def launching() -> Iterator[Path]:
     A launcher kills its processes as soon as it hears of the signal, so it must not hear before. A second signal stops
     everything at once.
     """
-    remove_abandoned()
     folder, lock = _claim()
     stopped = False
 
