@@ -67,7 +67,7 @@ IMAGENET: Entries = {
     "tasks": ({}, 4),
     "epochs": ({}, 3),
     "batch_size": ({}, 2),
-    "train_images": ({}, 3),
+    "train_images": ({}, 6),
     "test_images": ({}, 5),
     "pairs": ({}, "repeated"),
     "source": ({}, "cifar100"),
@@ -267,7 +267,9 @@ def test_a_field_that_is_listed_and_does_nothing_is_found(engine: str, monkeypat
 
 
 def test_no_engine_trains_what_none_knows() -> None:
-    with pytest.raises(ConfigError, match="no engine can do this: online: it does not know learner.dummy; ensemble: "):
+    with pytest.raises(
+        ConfigError, match=r"no engine can do this: online: .* learner\.dummy; ensemble: .* learner\.dummy"
+    ):
         choose_engine(forgetful(0.5))
 
 
@@ -320,9 +322,7 @@ def test_a_new_kind_is_left_to_the_engine_that_knows_it(monkeypatch: pytest.Monk
 
 def test_a_normalization_that_no_engine_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "NORMALIZATIONS", (*NORMALIZATIONS, "layer"))
-    with pytest.raises(
-        ConfigError, match="no engine can do this: online: it does not know learner.normalization=layer"
-    ):
+    with pytest.raises(ConfigError, match=r"no engine can do this: .* learner\.normalization=layer"):
         choose_engine(tiny(replace(BP, normalization="layer")))
 
 
