@@ -126,5 +126,5 @@ def unknown(known: Mapping[str, Collection[str] | None], part: Any, prefix: str)
 
 
 def _is_neutral(field: Field[Any], value: Any) -> bool:
-    default = field.default if field.default_factory is MISSING else field.default_factory()
+    default: Any = field.default if field.default_factory is MISSING else field.default_factory()
     return np.array_equal(value, default) or (not default and isinstance(value, dict) and not value)  # {} is none

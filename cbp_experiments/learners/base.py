@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,11 @@ class Learner:
     mechanisms: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        choices = {"optimizer": OPTIMIZERS, "utility": UTILITIES, "normalization": NORMALIZATIONS}
+        choices: dict[str, Collection[str]] = {
+            "optimizer": OPTIMIZERS,
+            "utility": UTILITIES,
+            "normalization": NORMALIZATIONS,
+        }
         for name, kinds in choices.items():
             if getattr(self, name) not in kinds:
                 raise ConfigError(f"learner.{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
