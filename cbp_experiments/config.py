@@ -1,6 +1,7 @@
 """From the composed configuration to a job: everything is checked here, before anything is trained or written."""
 
 import re
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
@@ -172,7 +173,13 @@ def _experiment(value: object) -> str:
 def _folder(value: object) -> Path:
     if value in ("", None) or not isinstance(value, str | int | float):
         raise ConfigError(f"results_dir must be the path of a folder, got {value!r}")
-    return Path(str(value)).expanduser()
+    try:
+        folder = Path(str(value)).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            folder.stat()
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL, no such user's home
+        raise ConfigError(f"results_dir={value} cannot be the path of a folder: {error}") from error
+    return folder
 
 
 def _true_or_false(key: str, value: object) -> bool:

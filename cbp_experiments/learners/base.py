@@ -54,8 +54,11 @@ class Learner:
     kind: ClassVar[str] = "learner"
 
     def __post_init__(self) -> None:
-        choices: dict[str, Collection[str]] = {"optimizer": OPTIMIZERS, "utility": UTILITIES}
-        choices["normalization"] = NORMALIZATIONS
+        choices: dict[str, Collection[str]] = {
+            "optimizer": OPTIMIZERS,
+            "utility": UTILITIES,
+            "normalization": NORMALIZATIONS,
+        }
         for name, kinds in choices.items():
             if getattr(self, name) not in kinds:
                 raise ConfigError(f"learner.{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")

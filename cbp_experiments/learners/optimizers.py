@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ class Optimizer(Protocol):
     `hyperparameters`: the fields of Learner that are this optimizer's alone. With another one they are refused.
     """
 
-    hyperparameters: tuple[str, ...]
+    hyperparameters: ClassVar[tuple[str, ...]]
     state: dict[str, Tensor]
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
@@ -31,7 +31,7 @@ class Optimizer(Protocol):
 class SGD:
     """v <- momentum v + gradient; w <- w - step_size v (as torch.optim.SGD)."""
 
-    hyperparameters: tuple[str, ...] = ("momentum",)
+    hyperparameters: ClassVar[tuple[str, ...]] = ("momentum",)
 
     def __init__(self, learner: Learner, parameters: Sequence[Tensor]):
         self.step_size, self.momentum, self.reset_momentum = learner.step_size, learner.momentum, learner.reset_momentum
@@ -56,7 +56,7 @@ class Adam:
     epsilon is added after the bias correction. The count is one number a parameter where no unit is ever reset.
     """
 
-    hyperparameters: tuple[str, ...] = ("beta1", "beta2", "epsilon")
+    hyperparameters: ClassVar[tuple[str, ...]] = ("beta1", "beta2", "epsilon")
 
     def __init__(self, learner: Learner, parameters: Sequence[Tensor]):
         self.step_size, self.betas, self.epsilon = learner.step_size, (learner.beta1, learner.beta2), learner.epsilon

@@ -123,6 +123,23 @@ class WeightDecay(Mechanism):
         self.state["calls"] += 1
 
 
+class Forgetting(Mechanism):
+    """A mechanism of someone else's that resets unit 3 of the first layer after every update."""
+
+    def after_update(self, step: Step, hidden: list[Tensor]) -> None:
+        step.optimizer.reset(0, (0, slice(None), 3))
+
+
+def test_adam_counts_for_each_weight_with_mechanisms_of_ones_own() -> None:
+    forgetting = {"mine": {"_target_": f"{__name__}.Forgetting"}}
+    step = step_of(optimizer="adam", mechanisms=forgetting)
+    for _ in range(3):
+        step(*batch(runs=1))
+    updates = step.optimizer.state["updates_0"]
+    assert (updates[0, :, 3] == 0).all()
+    assert (updates[0, :, [0, 1, 2, 4, 5]] == 3).all()
+
+
 def test_mechanisms_of_ones_own_come_from_the_configuration() -> None:
     mine = {"mine": {"_target_": f"{__name__}.WeightDecay", "weight_decay": 0.3}}
     step, plain = step_of(runs=2, mechanisms=mine), step_of(runs=2)

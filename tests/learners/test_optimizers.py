@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cbp_experiments.learners import Learner
-from cbp_experiments.learners.optimizers import SGD, Adam, Optimizer
+from cbp_experiments.learners.optimizers import OPTIMIZERS, Optimizer
 
 RUNS, UPDATES = 3, 50
 SHAPES = [(4, 5), (5,)]
@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[dict[str, Any], Callable[[list[Tensor]], torch.optim.Opti
 
 def build(parameters: list[Tensor], **keys: Any) -> Optimizer:
     learner = Learner(name="test", **({"step_size": 0.1} | keys))
-    return SGD(learner, parameters) if learner.optimizer == "sgd" else Adam(learner, parameters)
+    return OPTIMIZERS[learner.optimizer](learner, parameters)
 
 
 def draw(seed: int) -> list[Tensor]:
@@ -55,6 +55,7 @@ def test_each_run_moves_as_with_torch_optim(kind: str) -> None:
             torch.testing.assert_close(p[run], expected.detach(), rtol=RTOL, atol=ATOL)
 
 
+ADAM: dict[str, Any] = {"optimizer": "adam"}
 WHERE = (1, slice(None), 2)  # run 1, the incoming weights of unit 2
 
 
@@ -78,8 +79,8 @@ def after_a_reset(**keys: Any) -> tuple[list[Tensor], list[Tensor], list[Tensor]
 
 @pytest.mark.parametrize(
     "keys",
-    [{"optimizer": "adam", "replacement_rate": 0.1}, {"momentum": 0.9, "reset_momentum": True}],
-    ids=["adam", "momentum"],
+    [ADAM | {"replacement_rate": 0.1}, ADAM | {"mechanisms": {"mine": {}}}, {"momentum": 0.9, "reset_momentum": True}],
+    ids=["adam", "adam and a mechanism of one's own", "momentum"],
 )
 def test_a_reset_weight_starts_afresh_and_no_other_does(keys: dict[str, Any]) -> None:
     with_reset, without, fresh = after_a_reset(**keys)
@@ -101,3 +102,19 @@ def test_state_has_a_leading_run_dimension() -> None:
     for keys, _ in KINDS.values():
         assert all(tensor.shape[0] == RUNS for tensor in build(draw(0), **keys).state.values())
     assert build(draw(0)).state == {}
+
+
+def test_a_count_a_weight_is_kept_only_where_units_may_be_reset() -> None:
+    """It rounds otherwise than one count a parameter, in the last bit: other learners keep their numbers."""
+    assert build(draw(0), **ADAM).state["updates_0"].shape == (RUNS, 1, 1)
+    resetting: list[dict[str, Any]] = [{"replacement_rate": 0.1}, {"mechanisms": {"mine": {}}}]
+    for keys in resetting:
+        assert build(draw(0), **ADAM, **keys).state["updates_0"].shape == (RUNS, *SHAPES[0])
+
+
+@pytest.mark.parametrize("unit", [0, 3])
+def test_where_no_mechanism_resets_units_a_reset_is_an_error(unit: int) -> None:
+    """And not a reset of the whole layer's count."""
+    optimizer = build(draw(0), **ADAM)
+    with pytest.raises(RuntimeError, match="one count for all weights"):
+        optimizer.reset(0, (1, slice(None), unit))

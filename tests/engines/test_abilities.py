@@ -1,0 +1,120 @@
+"""What each engine refuses: new kinds that it does not know, networks and tasks of a user's own, what does nothing."""
+
+from dataclasses import field, make_dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cbp_experiments.engines import choose_engine
+from cbp_experiments.engines.abilities import refusal
+from cbp_experiments.engines.ensemble import Ensemble
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.learners import NORMALIZATIONS, OPTIMIZERS, UTILITIES, base
+from cbp_experiments.learners.optimizers import SGD
+from cbp_experiments.networks import ACTIVATIONS, MLP
+from cbp_experiments.streams import Task
+from tests.engines.test_fields import CBP, LEARNER, TASK, numbers, tiny, with_tasks
+from tests.problems import BP
+
+ForgetfulMLP: Any = make_dataclass("ForgetfulMLP", [("dummy", float, field(default=0.0))], bases=(MLP,), frozen=True)
+
+
+class Shifted(MLP):
+    """A network of a user's own, with other biases."""
+
+    def initial_biases(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
+        return [bias + 0.1 for bias in super().initial_biases(seed, inputs, classes)]
+
+
+def test_networks_of_ones_own_are_left_to_the_ensemble() -> None:
+    assert refusal("online", tiny(network=ForgetfulMLP(12, 2))) is None
+    for network, reason in ((ForgetfulMLP(12, 2, dummy=0.5), "network.dummy"), (Shifted(12, 2), "initial_biases")):
+        engine = choose_engine(tiny(network=network))
+        assert engine.name == "ensemble"
+        assert f"auto, not online: it does not know {reason}" in engine.reason
+
+
+class Sign(SGD):
+    """An optimizer that somebody adds."""
+
+    def update(self, parameters: Any, gradients: Any) -> None:
+        super().update(parameters, [gradient.sign() for gradient in gradients])
+
+
+def test_a_new_kind_is_left_to_the_engine_that_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And never trains as an old one."""
+    monkeypatch.setitem(OPTIMIZERS, "sign", Sign)
+    monkeypatch.setitem(ACTIVATIONS, "sine", torch.sin)
+    monkeypatch.setitem(UTILITIES, "beauty", lambda h, mean_activation, incoming, outgoing: -incoming)
+    cbp = replace(BP, **CBP)
+    for old, new, reason in (
+        (tiny(), tiny(replace(BP, optimizer="sign")), "learner.optimizer=sign"),
+        (tiny(cbp), tiny(replace(cbp, utility="beauty")), "learner.utility=beauty"),
+        (tiny(), tiny(network=MLP(12, 2, "sine")), "network.activation=sine"),
+    ):
+        engine = choose_engine(new)
+        assert (engine.name, engine.reason) == ("ensemble", f"auto, not online: it does not know {reason}")
+        assert numbers("ensemble", new) != numbers("ensemble", old)
+
+
+def test_a_normalization_that_no_engine_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "NORMALIZATIONS", (*NORMALIZATIONS, "layer"))
+    with pytest.raises(ConfigError, match=r"no engine can do this: .* learner\.normalization=layer"):
+        choose_engine(tiny(replace(BP, normalization="layer")))
+
+
+# Tasks that are not like the first one.
+
+
+def new_head(seed: int, task: Task) -> Task:
+    return replace(task, new_head=True)
+
+
+def test_the_second_task_counts_when_an_engine_is_chosen() -> None:
+    assert choose_engine(with_tasks(new_head, first=1)).reason == (
+        "auto, not online: the tasks begin with a new output layer, which it does not make"
+    )
+
+
+def test_a_later_task_that_the_engine_cannot_do_stops_it() -> None:
+    problem = with_tasks(new_head, first=2, tasks=3)
+    group = choose_engine(problem).new_group(problem, [0])
+    for task in (0, 1):
+        assert group.run_task(task, lambda updates: None) != [None]
+    with pytest.raises(ConfigError, match="engine=online cannot do task 3: the tasks begin with a new output layer"):
+        group.run_task(2, lambda updates: None)
+
+
+@pytest.mark.parametrize("name", ["permutation", "examples", "tests", "new_head"])
+def test_runs_that_advance_together_must_have_tasks_of_one_kind(name: str) -> None:
+    problem = with_tasks(lambda seed, task: replace(task, **{name: TASK[name](task)}) if seed == 1 else task)
+    with pytest.raises(ConfigError, match="task 1 differs between seeds"):
+        Ensemble(problem, [0, 1]).run_task(0, lambda updates: None)
+    assert Ensemble(problem, [1]).run_task(0, lambda updates: None) != [None]
+
+
+def test_a_permutation_that_repeats_a_pixel_is_left_to_the_ensemble() -> None:
+    """Which reads pixels, where the online engine moves them."""
+    engine = choose_engine(with_tasks(lambda seed, task: replace(task, permutation=np.zeros(20, np.int64))))
+    assert (
+        engine.reason == "auto, not online: it moves pixels, and the permutation of a task leaves out or repeats some"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("dropout", 0.1), ("normalization", "batch"), ("normalization", "online"), ("replacement_rate", 0.1)],
+)
+def test_what_works_on_hidden_layers_is_refused_without_any(name: str, value: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"learner.{name}={value} does nothing without hidden layers \(network.depth=0"
+    ):
+        tiny(replace(BP, **{name: value}), network=MLP(depth=0))
+
+
+def test_mechanisms_of_ones_own_may_work_without_hidden_layers() -> None:
+    learners = BP, replace(BP, mechanisms=LEARNER["mechanisms"][1])
+    linear, halved = (tiny(learner, network=MLP(depth=0)) for learner in learners)
+    assert numbers("ensemble", linear) != numbers("ensemble", halved)
