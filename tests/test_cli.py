@@ -334,7 +334,7 @@ def test_arguments_longer_than_the_name_of_a_file(folder: Path) -> None:
     assert (shown.code, shown.err) == (0, "")
     assert "- 4000000029\n" in shown.out
     assert call("--help", LONG_SEEDS).code == 0
-    assert call("status", f"results_dir={'x' * 300}").code == 1
+    assert call("status", f"results_dir={'x' * 300}").code == 2
     status = call("status", "-m", LONG_SWEEP, LONG_SEEDS)
     assert status.code == 1
     assert status.out.splitlines()[-1].startswith("90 runs: 90 missing")
