@@ -21,10 +21,11 @@ from plain_loop import PlainRun
 
 from cbp_experiments.command_line import CONF
 from cbp_experiments.engines import EngineOptions, Problem, cores, limited_threads
+from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.compiled import structures
 from cbp_experiments.engines.compiled.compiling import jit
 from cbp_experiments.engines.compiled.kernel import features
-from cbp_experiments.engines.online import OnlineRun, sparse_examples
+from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import MLP

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from cbp_experiments.engines.arrays import CHUNK, sparse_examples
 from cbp_experiments.engines.base import Problem, Progress, Row
 from cbp_experiments.engines.ensemble import Ensemble
-from cbp_experiments.engines.online import CHUNK, OnlineRun, sparse_examples
+from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.learners import Step, UnitReplacement
 
 Kept = dict[str, list[np.ndarray]]  # what a run has come to, by layer

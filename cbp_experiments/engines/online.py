@@ -2,23 +2,18 @@
 
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 
-from cbp_experiments.engines import base
+from cbp_experiments.engines import arrays, base
 from cbp_experiments.engines.abilities import check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
-from cbp_experiments.engines.compiled.adam import SMALLEST, updates_to_fade
-from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
-from cbp_experiments.learners import Learner
 from cbp_experiments.networks import MLP
 
-CHUNK = 10 * RESUM_EVERY  # updates after which everything that the kernel puts off is settled
+CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
 FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
-LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
 
 
 class OnlineRun:
@@ -31,15 +26,15 @@ class OnlineRun:
         self.seeds = [seed]
         self.dtype = np.dtype(problem.options.dtype)
         sizes = self.architecture.sizes(problem.inputs, problem.stream.classes)
-        self.network = _network(sizes, structures.ACTIVATIONS.index(self.architecture.activation), self.dtype)
+        self.network = arrays.network(sizes, structures.ACTIVATIONS.index(self.architecture.activation), self.dtype)
         for view, weight in zip(self.weights, problem.initial_weights(seed), strict=True):
             view[:] = weight
-        self.update = _update(problem.learner, self.dtype)
-        self.normalization = _normalization(problem.learner, self.network)
-        self.noise = _noise(problem.learner, self.network)
-        self.adam = _adam(problem.learner, self.network)
-        self.replacement = _replacement(problem.learner, self.network, problem.bounds())
-        self.scratch = _scratch(self.network)
+        self.update = arrays.update(problem.learner, self.dtype)
+        self.normalization = arrays.normalization(problem.learner, self.network)
+        self.noise = arrays.noise(problem.learner, self.network)
+        self.adam = arrays.adam(problem.learner, self.network)
+        self.replacement = arrays.replacement(problem.learner, self.network, problem.bounds())
+        self.scratch = arrays.scratch(self.network)
         self.underway: Underway | None = None
         self.piece = FIRST_PIECE
 
@@ -138,25 +133,25 @@ class OnlineRun:
 
     def _arrays(self, within_task: bool) -> State:
         """All that lasts from one update to the next; `within_task`: also what is settled at the end of a task."""
-        arrays = {"weights": self.network.weights, "biases": self.network.biases}
+        kept = {"weights": self.network.weights, "biases": self.network.biases}
         names: tuple[str, ...]
         if self.normalization.on:
             names = ("gain", "mean", "variance", "error_y", "error_1")
             names += ("first", "second") if self.adam.on else ()
-            arrays |= {f"normalization_{name}": getattr(self.normalization, name) for name in names}
+            kept |= {f"normalization_{name}": getattr(self.normalization, name) for name in names}
         if self.problem.learner.replacement_rate:
             names = ("utility", "mean_activation", "correction", "age", "to_replace")
-            arrays |= {name: getattr(self.replacement, name) for name in names}
+            kept |= {name: getattr(self.replacement, name) for name in names}
         if self.adam.on:
             names = ("first", "second", "first_bias", "second_bias", "correction1", "correction2")
-            arrays |= {f"adam_{name}": getattr(self.adam, name) for name in names}
+            kept |= {f"adam_{name}": getattr(self.adam, name) for name in names}
         if within_task:
             replacement, noise, adam = self.replacement, self.noise, self.adam
-            arrays |= {"task_scale": self.network.scale, "task_replaced": replacement.replaced}
-            arrays |= {"task_incoming": replacement.incoming, "task_outgoing": replacement.outgoing}
-            arrays |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "counter")}
-            arrays |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends")}
-        return arrays
+            kept |= {"task_scale": self.network.scale, "task_replaced": replacement.replaced}
+            kept |= {"task_incoming": replacement.incoming, "task_outgoing": replacement.outgoing}
+            kept |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "counter")}
+            kept |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends")}
+        return kept
 
     def state(self, run: int) -> State:
         now = self.underway
@@ -169,8 +164,8 @@ class OnlineRun:
 
     def load(self, run: int, state: State) -> None:
         position = int(state["position"])
-        arrays = self._arrays(position > 0)
-        expected = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+        kept = self._arrays(position > 0)
+        expected = {name: (array.shape, array.dtype) for name, array in kept.items()}
         expected["position"] = (), np.dtype(np.int64)
         if position:
             expected |= {"task_losses": ((position,), np.dtype(float)), "task_hits": ((position,), np.dtype(bool))}
@@ -178,7 +173,7 @@ class OnlineRun:
         check_state(state, expected)
         if position:
             self.underway = self._restored(position, state)
-        for name, array in arrays.items():
+        for name, array in kept.items():
             array[...] = state[name]
 
     def _restored(self, position: int, state: State) -> "Underway":
@@ -202,142 +197,3 @@ class Underway:
     losses: np.ndarray
     hits: np.ndarray
     done: int = 0
-
-
-def sparse_examples(problem: Problem) -> structures.Examples:
-    """The stream's images without their zeros, shared by all runs."""
-    stream, dtype = problem.stream, np.dtype(problem.options.dtype)
-    rows, features = np.nonzero(stream.images)
-    values = stream.images[rows, features].astype(dtype) * dtype.type(stream.scale)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(stream.images)))])
-    return structures.Examples(starts, features.astype(np.int32), values, stream.labels)
-
-
-def _network(sizes: list[int], activation: int, dtype: np.dtype) -> structures.Network:
-    strides = [-(-size // LANE) * LANE for size in sizes]
-    lengths = [a * b for a, b in pairwise(strides)]
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    weights = _zeros_in_lines(sum(lengths), dtype)
-    biases = np.zeros((len(lengths), max(strides)), dtype)
-    return structures.Network(np.array(sizes), np.array(strides), starts, weights, np.ones(1), biases, activation)
-
-
-def _zeros_in_lines(length: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin with a cache line, so that each row does. (np.empty asks for huge pages, np.zeros does not.)"""
-    room = np.empty(length + 64 // dtype.itemsize, dtype)
-    room[:] = 0
-    begin = -room.ctypes.data % 64 // dtype.itemsize
-    return room[begin : begin + length]
-
-
-def _update(learner: Learner, dtype: np.dtype) -> structures.Update:
-    adam = learner.optimizer == "adam"  # whose weight decay is part of the gradient
-    shrink = 1.0 if adam else 1 - learner.step_size * learner.weight_decay
-    return structures.Update(dtype.type(learner.step_size), shrink, learner.dropout)
-
-
-def _normalization(learner: Learner, network: structures.Network) -> structures.Normalization:
-    on, dtype, a = learner.normalization == "online", network.weights.dtype, learner.normalization_decay
-    layers, widest = len(network.starts) - 1 if on else 0, max(network.strides) if on else 0
-    moments = layers if learner.optimizer == "adam" else 0
-
-    def full(value: float, rows: int = layers) -> np.ndarray:
-        return np.full((rows, widest), value, dtype)
-
-    return structures.Normalization(
-        on=on,
-        reset=learner.reset_normalization,
-        decay=np.array([a, 1 - a, a * (1 - a)], dtype),
-        constants=np.array([1 - learner.normalization_backward_decay, learner.normalization_epsilon], dtype),
-        gain=full(1),
-        mean=full(0),
-        variance=full(1),
-        error_y=full(0),
-        error_1=full(0),
-        first=full(0, moments),
-        second=full(0, moments),
-        y=full(0),
-        inverse=full(0),
-        shift_step=np.zeros(widest, dtype),
-        gain_step=np.zeros(widest, dtype),
-    )
-
-
-def _noise(learner: Learner, network: structures.Network) -> structures.Noise:
-    widest, outputs = max(network.strides), max(network.strides[1:])
-    return structures.Noise(
-        std=learner.perturbation_std,
-        variance=np.zeros(1),
-        settled=np.zeros((len(network.starts), widest)),
-        counter=np.zeros(1, np.uint64),
-        normals=np.zeros(outputs, np.float32),
-        bits=np.zeros(outputs // 2, np.uint64),
-    )
-
-
-def _adam(learner: Learner, network: structures.Network) -> structures.Adam:
-    on, dtype = learner.optimizer == "adam", network.weights.dtype
-    widest, layers = max(network.strides), len(network.starts)
-    fade = updates_to_fade(learner.beta1, learner.beta2, dtype, most=CHUNK)
-
-    def zeros(*shape: int) -> np.ndarray:
-        return np.zeros(shape if on else [0] * len(shape), dtype)
-
-    corrections = (layers + 1, widest) if learner.replacement_rate else (1, 1)
-    return structures.Adam(
-        on=on,
-        eager=on and bool(learner.replacement_rate or learner.weight_decay),
-        fade=CHUNK if learner.weight_decay else fade,  # whose gradient is never 0
-        betas=np.array([learner.beta1, 1 - learner.beta1, learner.beta2, 1 - learner.beta2], dtype),
-        constants=np.array([learner.epsilon, learner.weight_decay, SMALLEST], dtype),
-        first=zeros(len(network.weights)),
-        second=zeros(len(network.weights)),
-        first_bias=zeros(layers, widest),
-        second_bias=zeros(layers, widest),
-        correction1=zeros(*corrections),
-        correction2=zeros(*corrections),
-        inverse1=zeros(layers + 1, widest),
-        inverse2=zeros(layers + 1, widest),
-        updates=np.zeros(1, np.int64),
-        last=np.zeros((layers, widest), np.int64),
-        rates=zeros(CHUNK),
-        bends=zeros(CHUNK),
-        root=zeros(widest),
-        moved=zeros(widest),
-    )
-
-
-def _replacement(learner: Learner, network: structures.Network, bounds: list[float]) -> structures.Replacement:
-    dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
-    if learner.replacement_rate == 0:
-        widest = layers = 0
-    eta = learner.decay_rate
-    hidden = (max(layers - 1, 0), widest)
-    return structures.Replacement(
-        rate=learner.replacement_rate,
-        maturity_threshold=learner.maturity_threshold,
-        utility_kind=structures.UTILITIES.index(learner.utility),
-        decay=np.array([eta, 1 - eta], dtype),
-        bounds=np.array(bounds),
-        utility=np.zeros(hidden, dtype),
-        mean_activation=np.zeros(hidden, dtype),
-        correction=np.zeros(hidden, dtype),
-        age=np.zeros(hidden, np.int64),
-        to_replace=np.zeros(hidden[0]),
-        incoming=np.zeros((layers, widest), dtype),
-        outgoing=np.zeros((layers, widest), dtype),
-        replaced=np.zeros(1, np.int64),
-    )
-
-
-def _scratch(network: structures.Network) -> structures.Scratch:
-    dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
-    return structures.Scratch(
-        h=np.zeros((layers + 1, widest), dtype),
-        slope=np.zeros((layers + 1, widest), dtype),
-        step=np.zeros((layers + 1, widest), dtype),
-        rows=np.zeros((layers, widest), np.int64),
-        x=np.zeros((layers, widest), dtype),
-        active=np.zeros(layers, np.int64),
-        back=np.zeros(widest, dtype),
-    )

@@ -14,8 +14,9 @@ import torch
 
 from cbp_experiments.engines import Problem, abilities, choose_engine
 from cbp_experiments.engines.abilities import refusal
+from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.ensemble import Ensemble
-from cbp_experiments.engines.online import OnlineRun, sparse_examples
+from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import NORMALIZATIONS, OPTIMIZERS, UTILITIES, Learner, Mechanism, Step
 from cbp_experiments.networks import ACTIVATIONS, MLP, ConvNet

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cbp_experiments.engines import online
+from cbp_experiments.engines import arrays, online
 from cbp_experiments.engines.compiled.noise import draw_normals
 from cbp_experiments.networks import MLP
 from tests.problems import BP, tiny_problem
@@ -114,7 +114,7 @@ def test_noise_and_unit_replacement_together(normalization: str) -> None:
 
 def test_the_padding_stays_zero() -> None:
     problem = tiny_problem(SNP, network=MLP(5, 2))
-    run = online.OnlineRun(problem, online.sparse_examples(problem), 0)
+    run = online.OnlineRun(problem, arrays.sparse_examples(problem), 0)
     run.run_task(0, lambda updates: None)
     in_use = sum(weight.size for weight in run.weights)
     assert np.count_nonzero(run.network.weights) == in_use
@@ -122,7 +122,7 @@ def test_the_padding_stays_zero() -> None:
 
 def test_noise_is_keyed_by_seed_and_task() -> None:
     problem = tiny_problem(SNP, dtype="float32")
-    rows = [[online.OnlineRun(problem, online.sparse_examples(problem), seed).run_task(task, lambda updates: None)
+    rows = [[online.OnlineRun(problem, arrays.sparse_examples(problem), seed).run_task(task, lambda updates: None)
              for task in (0, 1)] for seed in (0, 0, 1)]  # fmt: skip
     assert rows[0] == rows[1]
     assert rows[0] != rows[2]
@@ -131,7 +131,7 @@ def test_noise_is_keyed_by_seed_and_task() -> None:
 def test_nothing_is_owed_after_a_task() -> None:
     """A run that goes on from a checkpoint, whose totals are 0, draws what the uninterrupted one draws, to the bit."""
     problem = tiny_problem(SNP, task_length=300, dtype="float32")
-    whole, resumed = (online.OnlineRun(problem, online.sparse_examples(problem), 0) for _ in range(2))
+    whole, resumed = (online.OnlineRun(problem, arrays.sparse_examples(problem), 0) for _ in range(2))
     whole.run_task(0, lambda updates: None)
     assert whole.noise.variance[0] == 0
     assert not whole.noise.settled.any()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbp_experiments.engines import Problem, Row, base, choose_engine, online
+from cbp_experiments.engines import Problem, Row, arrays, base, choose_engine, online
 from cbp_experiments.engines.abilities import refusal as refusal_of
 from cbp_experiments.engines.base import EngineOptions
 from cbp_experiments.errors import ConfigError
@@ -84,7 +84,7 @@ def test_a_run_continues_from_within_a_task_bit_by_bit(learner: Learner, monkeyp
     monkeypatch.setattr(online, "FIRST_PIECE", 6)
     monkeypatch.setattr(online, "CHUNK", 16)
     problem = tiny_problem(learner, dtype="float32", tasks=2)
-    examples = online.sparse_examples(problem)
+    examples = arrays.sparse_examples(problem)
     whole = online.OnlineRun(problem, examples, 4)
     expected = [whole.run_task(task, ignore) for task in range(2)]
 
@@ -148,7 +148,7 @@ class Explosive(MLP):
 def test_chunks_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel puts off is settled after each chunk; where they end changes nothing in exact arithmetic."""
     problem = tiny_problem(BP, task_length=100, dtype="float32")
-    whole, chunked = RecordedRun(problem, 0), online.OnlineRun(problem, online.sparse_examples(problem), 0)
+    whole, chunked = RecordedRun(problem, 0), online.OnlineRun(problem, arrays.sparse_examples(problem), 0)
     expected = whole.run_task(0, ignore)
     counts: list[int] = []
     monkeypatch.setattr(online, "CHUNK", 30)
