@@ -73,7 +73,7 @@ class Run:
             self.start_again(f"it is of version {begun_by} of the numerics, and this is version {present}")
         elif len(self.rows) >= self.tasks:
             self.start_again(f"it has {len(self.rows)} rows of {self.tasks} tasks")
-        elif position.shape != () or position.dtype.kind != "i":
+        elif position.shape != () or position.dtype.kind != "i" or not (self.rows or position):
             self.start_again("it does not say how far it is")
         elif has_nan(state):
             self.start_again("it has values that are not numbers")

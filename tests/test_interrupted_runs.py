@@ -7,16 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import RunFolder
 from tests.command import BOTH_ENGINES, BUSY, ONE_THREAD, metrics, records, run, spawn, train
+from tests.interruptions import PowerCut, wait_for_checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -24,29 +23,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-class PowerCut(BaseException):
-    """Ends everything at once, like a kill."""
-
-
-@pytest.fixture
-def power_cuts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Numbers of checkpoints after which the power goes, one for each call of the command line."""
-    left: list[int] = []
-    save = RunFolder.save
-
-    def failing(*arguments: Any, **named: Any) -> None:
-        save(*arguments, **named)
-        if left:
-            left[0] -= 1
-            if not left[0]:
-                del left[0]
-                raise PowerCut
-
-    monkeypatch.setattr(RunFolder, "save", failing)
-    yield left
-    assert not left
 
 
 @pytest.mark.parametrize(
@@ -108,24 +84,6 @@ def test_a_run_on_images_killed_ends_in_the_same_bytes(folder: Path) -> None:
     assert metrics(folder / "cut") == metrics(folder / "whole")
 
 
-@BOTH_ENGINES
-def test_a_damaged_checkpoint_is_reported_and_the_run_starts_again(
-    engine: str, folder: Path, power_cuts: list[int]
-) -> None:
-    job = (*BUSY, f"engine={engine}", "seeds=2", "data.tasks=5")
-    train(*job, "results_dir=whole")
-    power_cuts += [4]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    checkpoint, *others = sorted((folder / "cut").glob("**/checkpoint.npz"))
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    outcome = train(*job, "results_dir=cut")
-    (message,) = [line for line in outcome.out.splitlines() if line.endswith("the run starts again")]
-    assert message.startswith(f"{checkpoint.relative_to(folder)} cannot be read")
-    assert all(f": {other.parent.name}" in outcome.out for other in others)
-    assert metrics(folder / "cut") == metrics(folder / "whole")
-
-
 def test_force_does_not_continue(folder: Path, power_cuts: list[int]) -> None:
     power_cuts += [1]
     with pytest.raises(PowerCut):
@@ -165,21 +123,6 @@ def test_without_a_checkpoint_yet_a_run_starts_again(folder: Path, monkeypatch: 
 
 
 LONG = ("scale=smoke", "data.task_length=500", "network.width=16", "seeds=3", *BUSY, *ONE_THREAD)
-
-
-def wait_for_checkpoints(results_dir: Path, rounds: int) -> None:
-    """Until some checkpoint was written `rounds` times, not counting what is there."""
-    before = {(path, path.stat().st_mtime_ns) for path in results_dir.glob("**/checkpoint.npz")}
-    seen: set[tuple[Path, int]] = set()
-    deadline = time.monotonic() + 60
-    while len(seen) < rounds and time.monotonic() < deadline:
-        for path in results_dir.glob("**/checkpoint.npz"):
-            try:
-                seen |= {(path, path.stat().st_mtime_ns)} - before
-            except FileNotFoundError:
-                continue
-        time.sleep(0.002)
-    assert len(seen) >= rounds
 
 
 COMMAND = (sys.executable, "-m", "cbp_experiments")
@@ -278,42 +221,6 @@ def test_killed_at_random_moments_a_run_ends_in_the_same_bytes(engine: str, fold
     assert "incomplete" in {facts["status"] for facts in killed.values()}, "killed too late to be a test"
     train(*job, "results_dir=cut", base=())
     train(*job, "results_dir=whole", base=())
-    assert metrics(folder / "cut") == metrics(folder / "whole")
-
-
-@BOTH_ENGINES
-def test_a_checkpoint_of_other_code_is_reported_and_the_run_starts_again(
-    engine: str, folder: Path, power_cuts: list[int]
-) -> None:
-    """Readable, but its arrays are not those that the run keeps today."""
-    job = (*BUSY, f"engine={engine}", "seeds=1", "data.tasks=5")
-    train(*job, "results_dir=whole")
-    power_cuts += [2]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    (path,) = (folder / "cut").glob("**/checkpoint.npz")
-    restored = RunFolder(path.parent).restore()
-    assert restored is not None
-    rows, state, seconds = restored
-    changed = RunFolder(path.parent)
-    changed.restore()
-    changed.save(rows, {f"old_{name}": array for name, array in state.items()}, seconds)
-    outcome = train(*job, "results_dir=cut")
-    assert "starts again" in outcome.out
-    assert metrics(folder / "cut") == metrics(folder / "whole")
-
-
-def test_a_run_that_other_numerics_began_starts_again(folder: Path, power_cuts: list[int]) -> None:
-    """Continued, it would be of two versions within itself."""
-    job = (*BUSY, "engine=online", "seeds=1", "data.tasks=5")
-    train(*job, "results_dir=whole")
-    power_cuts += [2]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    (path,) = (folder / "cut").glob("**/run.json")
-    path.write_text(path.read_text().replace(f'"numbers": {NUMBERS}', f'"numbers": {NUMBERS + 1}'))
-    said = f"(it is of version {NUMBERS + 1} of the numerics, and this is version {NUMBERS}): the run starts again"
-    assert said in train(*job, "results_dir=cut").out
     assert metrics(folder / "cut") == metrics(folder / "whole")
 
 

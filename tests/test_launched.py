@@ -17,7 +17,7 @@ from hydra.core.config_store import ConfigStore
 from cbp_experiments.launched import SCRATCH, WANTED, launching, remove_abandoned
 from cbp_experiments.signals import Interrupted
 from tests.command import TINY, call, metrics, records, spawn
-from tests.test_interrupted_runs import wait_for_checkpoints
+from tests.interruptions import wait_for_checkpoints
 
 # A job that saves when it is interrupted, in a process that a launcher has started.
 JOB = """

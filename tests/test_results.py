@@ -331,6 +331,9 @@ def test_nothing_there_names_the_command(tmp_path: Path) -> None:
         ("run.json", lambda text: text.replace("complete", "done")),
         ("config.yaml", lambda text: "learner: {name: [\n"),
         ("config.yaml", lambda text: "seed: 1\n"),
+        ("config.yaml", lambda text: text.replace("bp", "[1]")),
+        ("config.yaml", lambda text: text[: text.index("network")]),
+        ("config.yaml", lambda text: text.replace("0.003", "0.03")),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, name: str, damage: Callable[[str], str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from cbp_experiments.command_line import CONF, compose, parts
 from cbp_experiments.results import RunFolder
 from tests.command import BUSY, ONE_THREAD, TINY, call, files, metrics, records, run, spawn, train
-from tests.test_interrupted_runs import wait_for_checkpoints
+from tests.interruptions import wait_for_checkpoints
 
 SWEEP = ("-m", "learner.step_size=0.05,0.01", "scale=smoke", "network.width=16", "seeds=3", *BUSY[:2], *ONE_THREAD)
 

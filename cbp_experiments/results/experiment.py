@@ -112,7 +112,9 @@ def _read_runs(paths: Sequence[Path]) -> tuple[list[_Run], list[str]]:
         facts = read_run(path / "run.json")
         with reading(path / "config.yaml"):
             text = re.sub(r"^seed: .*\n", "", (path / "config.yaml").read_text(encoding="utf-8"), flags=re.MULTILINE)
-            config = configs[text] if text in configs else configs.setdefault(text, _parsed(text))
+            if text not in configs:
+                configs[text] = _parsed(text, facts.get("settings", {}))
+            config = configs[text]
             seed = facts["seed"]
             called = older_name(config, seed) if is_older(facts) else run_name(facts["settings"], seed)
         if called == path.name:
@@ -122,10 +124,15 @@ def _read_runs(paths: Sequence[Path]) -> tuple[list[_Run], list[str]]:
     return _with_flat_configs(runs), strangers
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parsed(text: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The content of config.yaml. Raises ValueError where it lacks what run.json has of the settings."""
     config = yaml.load(text, LOADER)
-    if not isinstance(config, dict) or "name" not in (config.get("learner") or {}):
+    learner = config.get("learner") if isinstance(config, dict) else None
+    if not isinstance(learner, dict) or not isinstance(learner.get("name"), str):
         raise ValueError("no learner.name in it")
+    there = dict(_flatten(config))
+    if other := [key for key, value in _flatten(settings) if key not in there or there[key] != value]:
+        raise ValueError(f"{other[0]} is not as in run.json")
     return config
 
 
