@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import RunFolder
 from tests.command import BOTH_ENGINES, BUSY, metrics, run, train
 from tests.interruptions import PowerCut
