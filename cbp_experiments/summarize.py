@@ -113,7 +113,7 @@ def write_summary(folder: Path, name: str | None = None) -> Summary:
         frame, paths = experiment.frame, [folder / file for file in FILES]
         for path, rows in zip(paths, (tidy(frame), accuracies(frame)), strict=True):
             content = rows.to_csv(index=False, float_format="%.8g").encode()
-            if not path.exists() or path.read_bytes() != content:
+            if not path.is_file() or path.read_bytes() != content:
                 write_atomically(path, methodcaller("write", content))
     return Summary(table(frame), paths, experiment.left_out)
 

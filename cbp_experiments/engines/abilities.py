@@ -16,7 +16,7 @@ from cbp_experiments.engines.compiled import structures
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import NORMALIZATIONS, OPTIMIZERS, UTILITIES, Learner
 from cbp_experiments.networks import MLP, Architecture
-from cbp_experiments.streams import Task
+from cbp_experiments.streams import Stream, Task
 
 Table = Mapping[type, Mapping[str, Collection[str] | None]]  # None: any value
 
@@ -72,6 +72,19 @@ def check_tasks(engine: str, number: int, tasks: Sequence[Task]) -> None:
             f"task {number + 1} differs between seeds in what it has (permutation, examples, new_head, tests), and "
             f"engine={engine} trains them together; train each seed by itself (seeds=[0], then seeds=[1], ...)"
         )
+
+
+def check_rows(stream: Stream, number: int, task: Task) -> None:
+    """Raises ConfigError if a task names images that are not there, or labels that are not classes.
+
+    The compiled functions do not look: they would read and write beside their arrays.
+    """
+    rows = task.order
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(stream.labels):
+        raise ConfigError(f"task {number + 1} presents row {rows.max()} of {len(stream.labels)} images (from 0)")
+    labels = stream.labels[rows]
+    if len(rows) and not 0 <= labels.min() <= labels.max() < stream.classes:
+        raise ConfigError(f"task {number + 1} has the label {labels.max()}, and there are {stream.classes} (from 0)")
 
 
 def _reasons(engine: str, problem: Problem) -> Iterator[str]:

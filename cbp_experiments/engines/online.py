@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from cbp_experiments.engines import arrays, base
-from cbp_experiments.engines.abilities import check_tasks
+from cbp_experiments.engines.abilities import check_rows, check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.networks import MLP
@@ -52,6 +52,7 @@ class OnlineRun:
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream, seed = self.problem.stream, self.seeds[0]
         drawn = stream.task(seed, task)
+        check_rows(stream, task, drawn)
         check_tasks("online", task, [drawn])
         position = np.arange(self.problem.inputs)
         if drawn.permutation is not None:
@@ -63,7 +64,7 @@ class OnlineRun:
         losses, hits, _ = self.learn(drawn.order, position, now.rng, progress)
         if self.paused:
             return []
-        if len(losses) < stream.task_length:
+        if len(losses) < len(drawn.order):
             return [None]
         return [task_row(stream, task, {"accuracy": float(hits.mean())}, float(losses.mean()), now.measured)]
 

@@ -126,6 +126,8 @@ def _read_runs(paths: Sequence[Path]) -> tuple[list[_Run], list[str]]:
 
 def _parsed(text: str, settings: dict[str, Any]) -> dict[str, Any]:
     """The content of config.yaml. Raises ValueError where it lacks what run.json has of the settings."""
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, LOADER)):
+        raise ValueError("an alias in it, which a few lines can make a text of gigabytes")
     config = yaml.load(text, LOADER)
     learner = config.get("learner") if isinstance(config, dict) else None
     if not isinstance(learner, dict) or not isinstance(learner.get("name"), str):

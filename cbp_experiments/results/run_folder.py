@@ -290,8 +290,13 @@ def _value(cell: str) -> float:
 
 
 def read_run(path: Path) -> dict[str, Any]:
+    """The content of run.json. Raises ConfigError."""
     with reading(path):
         run = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(run, dict) or run.get("status") not in STATUSES or not isinstance(run.get("seed"), int):
             raise ValueError("no status or no seed in it")
+        if not isinstance(run.get("tasks_done", 0), int) or not isinstance(run.get("wall_seconds", 0.0), int | float):
+            raise ValueError("tasks_done or wall_seconds is not a number")
+        if run["status"] in FINISHED and not {"tasks_done", "wall_seconds"} <= run.keys():
+            raise ValueError("a finished run without tasks_done and wall_seconds")
     return run

@@ -118,3 +118,20 @@ def test_mechanisms_of_ones_own_may_work_without_hidden_layers() -> None:
     learners = BP, replace(BP, mechanisms=LEARNER["mechanisms"][1])
     linear, halved = (tiny(learner, network=MLP(depth=0)) for learner in learners)
     assert numbers("ensemble", linear) != numbers("ensemble", halved)
+
+
+@pytest.mark.parametrize(
+    ("row", "label", "message"),
+    [
+        (50, 0, r"task 1 presents row 50 of 50 images"),
+        (-1, 0, "presents row"),
+        (3, 4, "has the label 4"),
+        (3, -1, "label"),
+    ],
+)
+def test_rows_and_labels_that_are_not_there_are_refused(row: int, label: int, message: str) -> None:
+    """The compiled functions do not check: they would read beside their arrays."""
+    problem = with_tasks(lambda seed, task: replace(task, order=np.array([*task.order[:-1], row])))
+    problem.stream.labels[3] = label
+    with pytest.raises(ConfigError, match=message):
+        numbers("online", problem)
