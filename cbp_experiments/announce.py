@@ -30,7 +30,7 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {threads}")
     for name, status, done in runs:
         if status == "continued":
-            print(f"  continued after task {done}: {name}")
+            print(f"  continued {f'after task {done}' if done else 'within task 1'}: {name}")
     finished = [name for name, status, _ in runs if status == "finished before"]
     if finished:
         print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")

@@ -228,7 +228,7 @@ def _show(options: Namespace, overrides: list[str]) -> None:
     derived = tuple(f"{group}:" for group in DERIVED if options.help)
     try:
         with explained(overrides), redirect_stdout(said):
-            _hydra(lambda config: None, [*flags, *overrides])
+            _hydra(lambda config: None, [*overrides, *flags])  # an option may take what follows it for its value
     finally:  # for --help, Hydra exits
         print(
             "".join(line for line in said.getvalue().splitlines(True) if not line.startswith(derived or "\0")), end=""

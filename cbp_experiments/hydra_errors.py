@@ -1,5 +1,6 @@
 """What is wrong with the overrides of a command line, in one line: by Hydra's kinds of errors, not by their texts."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -22,6 +23,7 @@ PACKAGE = Path(__file__).resolve().parent
 CONF = next((folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()), PACKAGE / "conf")
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 DERIVED = ("sizes", "tuned")  # groups whose options follow from data, scale and learner
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it then raises
 COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
 
 

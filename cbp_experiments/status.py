@@ -11,7 +11,7 @@ from cbp_experiments.command_line import distinctions
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import Engine, Problem
 from cbp_experiments.provenance import NUMBERS
-from cbp_experiments.results import FINISHED, how_to_rename, numbers_of, older_runs, recorded
+from cbp_experiments.results import FINISHED, how_to_rename, misnamed, numbers_of, older_runs, recorded
 from cbp_experiments.runner import plan
 from cbp_experiments.runs import Run
 from cbp_experiments.words import count, duration
@@ -32,7 +32,7 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
         print(f"{name}: {_counts(Counter(states.values()))}{_left(left)}")
         for run in runs:
             if states[run.name] in ("incomplete", "diverged"):
-                at = f"task {run.folder.progress()[0]} of {run.tasks}"
+                at = f"{run.folder.progress()[0]} of {run.tasks} tasks done"
                 print(f"  {states[run.name]}: {run.name}, {at}{', in progress' if run.folder.in_progress() else ''}")
         if missing := [run.name for run in runs if states[run.name] == "missing"]:
             print(f"  missing: {', '.join(missing)}")
@@ -47,11 +47,14 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
 
 
 def remarks(folder: Path, runs: Sequence[Path]) -> list[str]:
-    """What else is to be known of an experiment: names of an older version, and versions of the numerics."""
+    """What else is to be known of an experiment: names of an older version, copies, and versions of the numerics."""
     lines = []
     if older := older_runs(folder):
         found = f"{count(len(older), 'run')} in {folder} named by an older version"
         lines.append(f"{found}, not counted here; rename with: {how_to_rename(folder)}")
+    if strangers := misnamed(folder):
+        names = ", ".join(strangers[:6]) + (", ..." if len(strangers) > 6 else "")
+        lines.append(f"{folder}: not counted, because they are not named after their run (copies, or renamed): {names}")
     versions = Counter(numbers_of(facts) for path in runs if (facts := recorded(path)))
     if versions.keys() - {NUMBERS}:
         parts = [f"{count(number, 'run')} of version {version}" for version, number in sorted(versions.items())]

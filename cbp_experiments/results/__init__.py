@@ -4,7 +4,7 @@ from cbp_experiments.results.experiment import Experiment, load_experiment, read
 from cbp_experiments.results.files import check_writable, write_atomically
 from cbp_experiments.results.locking import locked
 from cbp_experiments.results.naming import digest, run_name
-from cbp_experiments.results.overview import check_identity, how_to_rename, numbers_of, older_runs, recorded
+from cbp_experiments.results.overview import check_identity, how_to_rename, misnamed, numbers_of, older_runs, recorded
 from cbp_experiments.results.planned import Planned, add_to_plan, plan_of, write_plan
 from cbp_experiments.results.run_folder import FINISHED, Row, RunFolder, metrics_csv
 
@@ -22,6 +22,7 @@ __all__ = [
     "load_experiment",
     "locked",
     "metrics_csv",
+    "misnamed",
     "numbers_of",
     "older_runs",
     "plan_of",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results.naming import RUN_NAME, canonical
+from cbp_experiments.results.naming import RUN_NAME, canonical, run_name
 from cbp_experiments.results.older import is_older
 from cbp_experiments.results.run_folder import read_run
 
@@ -37,11 +37,26 @@ def check_identity(path: Path, identity: Mapping[str, Any], seed: int) -> None:
 
 def older_runs(folder: Path) -> list[str]:
     """The runs of an experiment that a version before names by meaning named, sorted."""
+    runs = _recorded_in(folder)
+    return sorted(name for name, run in runs.items() if RUN_NAME.fullmatch(name) and is_older(run))
+
+
+def misnamed(folder: Path) -> list[str]:
+    """The folders of an experiment that are not named after their run, such as copies, sorted."""
+    runs = _recorded_in(folder)
+    return sorted(
+        name
+        for name, run in runs.items()
+        if not RUN_NAME.fullmatch(name) or not (is_older(run) or run_name(run["settings"], run["seed"]) == name)
+    )
+
+
+def _recorded_in(folder: Path) -> dict[str, dict[str, Any]]:
+    """run.json of each run in the folder of an experiment, by the name of its folder."""
     if not os.path.isdir(folder):  # or no folder can have such a name, which `glob` raises for
-        return []
-    paths = (path.parent for path in folder.glob("*/run.json"))
-    runs = {path.name: recorded(path) for path in paths if RUN_NAME.fullmatch(path.name)}
-    return sorted(name for name, run in runs.items() if run is not None and is_older(run))
+        return {}
+    runs = {path.parent.name: recorded(path.parent) for path in folder.glob("*/run.json")}
+    return {name: run for name, run in runs.items() if run is not None}
 
 
 def how_to_rename(folder: Path) -> str:
