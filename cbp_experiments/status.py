@@ -10,13 +10,14 @@ from cbp_experiments.announce import estimate
 from cbp_experiments.command_line import distinctions
 from cbp_experiments.config import Job, build_job
 from cbp_experiments.engines import Engine, Problem
+from cbp_experiments.errors import ConfigError
 from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import FINISHED, how_to_rename, misnamed, numbers_of, older_runs, recorded
 from cbp_experiments.runner import plan
 from cbp_experiments.runs import Run
 from cbp_experiments.words import count, duration
 
-STATES = ("complete", "incomplete", "diverged", "missing")
+STATES = ("complete", "incomplete", "diverged", "damaged", "missing")
 
 
 def report(configs: list[tuple[str, DictConfig]]) -> int:
@@ -26,14 +27,16 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
     jobs = [build_job(config) for _, config in configs]
     for differing, job in zip(distinctions([overrides for overrides, _ in configs]), jobs, strict=True):
         problem, engine, runs = plan(job)
-        states = {run.name: run.folder.status() or "missing" for run in runs}
-        left = time_left(job, problem, engine, runs)
+        states = {run.name: state_of(run) for run in runs}
+        left = time_left(job, problem, engine, [run for run in runs if states[run.name] != "damaged"])
         name = ", ".join([str(job.results_dir / job.experiment), *differing])
         print(f"{name}: {_counts(Counter(states.values()))}{_left(left)}")
         for run in runs:
             if states[run.name] in ("incomplete", "diverged"):
                 at = f"{run.folder.progress()[0]} of {run.tasks} tasks done"
                 print(f"  {states[run.name]}: {run.name}, {at}{', in progress' if run.folder.in_progress() else ''}")
+        if damaged := [str(run.folder.path) for run in runs if states[run.name] == "damaged"]:
+            print(f"  damaged run.json: {', '.join(damaged)}; delete the folder, and the command trains that run again")
         if missing := [run.name for run in runs if states[run.name] == "missing"]:
             print(f"  missing: {', '.join(missing)}")
         folders[job.results_dir / job.experiment] += [run.folder.path for run in runs]
@@ -44,6 +47,16 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
             print(line)
     print(f"{count(totals.total(), 'run')}: {_counts(totals)}{_left(seconds)}")
     return 0 if totals["complete"] == totals.total() else 1
+
+
+def state_of(run: Run) -> str:
+    """One of STATES. Raises ConfigError where run.json may not be read."""
+    try:
+        return run.folder.status() or "missing"
+    except ConfigError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return "damaged"
 
 
 def remarks(folder: Path, runs: Sequence[Path]) -> list[str]:

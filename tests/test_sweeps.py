@@ -197,6 +197,19 @@ def test_status_of_diverged_runs_and_of_those_in_progress(folder: Path) -> None:
     assert "0 of 2 tasks done\n" in call("status", "learner=bp").out
 
 
+def test_status_goes_on_after_a_damaged_run(folder: Path) -> None:
+    train("learner=bp", "seeds=3")
+    damaged = sorted(folder.glob("results/*/bp_*/run.json"))[1]
+    damaged.write_text("{")
+    status = call("status", "learner=bp", "seeds=3")
+    assert (status.code, status.err) == (1, "")
+    assert f"damaged run.json: {damaged.parent.relative_to(folder)}; delete the folder" in status.out
+    assert status.out.splitlines()[-1] == "3 runs: 2 complete, 1 damaged"
+    shutil.rmtree(damaged.parent)
+    train("learner=bp", "seeds=3")
+    assert call("status", "learner=bp", "seeds=3").code == 0
+
+
 def test_status_names_copies_and_renamed_folders(folder: Path) -> None:
     train("learner=bp", "seeds=2")
     first, second = sorted(folder.glob("results/*/bp_*"))
