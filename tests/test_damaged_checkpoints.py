@@ -1,5 +1,6 @@
 """A checkpoint that cannot be continued is reported in a line, and its run starts again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def cut_off(job: Sequence[str], saves: int, folder: Path, power_cuts: list[int]) -> list[Path]:
+    """Train a job in whole/, and in cut/ until so many checkpoints are saved, whose paths are returned."""
+    train(*job, "results_dir=whole")
+    power_cuts += [saves]
+    with pytest.raises(PowerCut):
+        run(*job, "results_dir=cut", "checkpoint_seconds=0")
+    return sorted((folder / "cut").glob("**/checkpoint.npz"))
+
+
 @BOTH_ENGINES
 def test_a_damaged_checkpoint_is_reported_and_the_run_starts_again(
     engine: str, folder: Path, power_cuts: list[int]
 ) -> None:
     job = (*BUSY, f"engine={engine}", "seeds=2", "data.tasks=5")
-    train(*job, "results_dir=whole")
-    power_cuts += [4]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    checkpoint, *others = sorted((folder / "cut").glob("**/checkpoint.npz"))
+    checkpoint, *others = cut_off(job, 4, folder, power_cuts)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     outcome = train(*job, "results_dir=cut")
     (message,) = [line for line in outcome.out.splitlines() if line.endswith("the run starts again")]
@@ -43,16 +49,9 @@ def test_a_checkpoint_of_other_code_is_reported_and_the_run_starts_again(
 ) -> None:
     """Readable, but its arrays are not those that the run keeps today."""
     job = (*BUSY, f"engine={engine}", "seeds=1", "data.tasks=5")
-    train(*job, "results_dir=whole")
-    power_cuts += [2]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    (path,) = (folder / "cut").glob("**/checkpoint.npz")
-    restored = RunFolder(path.parent).restore()
-    assert restored is not None
-    rows, state, seconds = restored
+    (path,) = cut_off(job, 2, folder, power_cuts)
     changed = RunFolder(path.parent)
-    changed.restore()
+    rows, state, seconds = changed.restore() or pytest.fail("no checkpoint")
     changed.save(rows, {f"old_{name}": array for name, array in state.items()}, seconds)
     outcome = train(*job, "results_dir=cut")
     assert "starts again" in outcome.out
@@ -62,11 +61,8 @@ def test_a_checkpoint_of_other_code_is_reported_and_the_run_starts_again(
 def test_a_run_that_other_numerics_began_starts_again(folder: Path, power_cuts: list[int]) -> None:
     """Continued, it would be of two versions within itself."""
     job = (*BUSY, "engine=online", "seeds=1", "data.tasks=5")
-    train(*job, "results_dir=whole")
-    power_cuts += [2]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    (path,) = (folder / "cut").glob("**/run.json")
+    (path,) = cut_off(job, 2, folder, power_cuts)
+    path = path.with_name("run.json")
     path.write_text(path.read_text().replace(f'"numbers": {NUMBERS}', f'"numbers": {NUMBERS + 1}'))
     said = f"(it is of version {NUMBERS + 1} of the numerics, and this is version {NUMBERS}): the run starts again"
     assert said in train(*job, "results_dir=cut").out
@@ -87,11 +83,7 @@ def test_a_checkpoint_that_does_not_fit_is_reported_and_the_run_starts_again(
     change: Any, reason: str, folder: Path, power_cuts: list[int]
 ) -> None:
     job = (*BUSY, "engine=online", "seeds=1", "data.tasks=4")
-    train(*job, "results_dir=whole")
-    power_cuts += [2]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    (path,) = (folder / "cut").glob("**/checkpoint.npz")
+    (path,) = cut_off(job, 2, folder, power_cuts)
     changed = RunFolder(path.parent)
     rows, state, seconds = changed.restore() or pytest.fail("no checkpoint")
     changed.save(rows, change(state), seconds)
@@ -109,11 +101,7 @@ def test_rows_that_do_not_fit_are_reported_and_the_run_starts_again(
     rows: int, reason: str, folder: Path, power_cuts: list[int]
 ) -> None:
     job = (*BUSY, "engine=online", "seeds=1", "data.tasks=4")
-    train(*job, "results_dir=whole")
-    power_cuts += [2]
-    with pytest.raises(PowerCut):
-        run(*job, "results_dir=cut", "checkpoint_seconds=0")
-    (path,) = (folder / "cut").glob("**/checkpoint.npz")
+    (path,) = cut_off(job, 2, folder, power_cuts)
     there, state, seconds = RunFolder(path.parent).restore() or pytest.fail("no checkpoint")
     more = {"more": 1.0} if reason == "other columns" else {}
     RunFolder(path.parent).save([{**there[0], "task": task + 1, **more} for task in range(rows)], state, seconds)
