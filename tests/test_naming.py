@@ -137,7 +137,7 @@ def test_kinds_and_neutral_values_never_change() -> None:
 
 
 def test_the_names_of_all_committed_runs() -> None:
-    """Each run has the name that the present code gives to what its config.yaml says. Runs of your own may lie beside."""
+    """Each run has the name that the present code gives to its config.yaml. Runs of your own may be there, too."""
     targets, committed = present_targets(), COMMITTED.read_text().splitlines()
     known: dict[str, dict[str, Any]] = {}
     for name in committed:
