@@ -15,7 +15,7 @@ from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import FINISHED, how_to_rename, misnamed, numbers_of, older_runs, recorded
 from cbp_experiments.runner import plan
 from cbp_experiments.runs import Run
-from cbp_experiments.words import count, duration
+from cbp_experiments.words import count, duration, some
 
 STATES = ("complete", "incomplete", "diverged", "damaged", "missing")
 
@@ -66,8 +66,8 @@ def remarks(folder: Path, runs: Sequence[Path]) -> list[str]:
         found = f"{count(len(older), 'run')} in {folder} named by an older version"
         lines.append(f"{found}, not counted here; rename with: {how_to_rename(folder)}")
     if strangers := misnamed(folder):
-        names = ", ".join(strangers[:6]) + (", ..." if len(strangers) > 6 else "")
-        lines.append(f"{folder}: not counted, because they are not named after their run (copies, or renamed): {names}")
+        why = "not named after their run (copies, or renamed)"
+        lines.append(f"{folder}: not counted, because they are {why}: {some(strangers)}")
     versions = Counter(numbers_of(facts) for path in runs if (facts := recorded(path)))
     if versions.keys() - {NUMBERS}:
         parts = [f"{count(number, 'run')} of version {version}" for version, number in sorted(versions.items())]

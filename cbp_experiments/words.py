@@ -1,9 +1,17 @@
-"""Numbers as words, for the terminal, figures and the report."""
+"""Numbers and names as words, for the terminal, figures and the report."""
+
+from collections.abc import Sequence
 
 
 def count(number: int, noun: str) -> str:
     """As "1 run" or "3 runs"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[str], most: int = 6) -> str:
+    """As "a, b, c"; of more names than `most`, the first and how many more there are."""
+    more = [f"and {len(names) - most} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
 
 
 def duration(seconds: float) -> str:

@@ -19,8 +19,8 @@ from cbp_experiments.results.naming import KIND, RUN_NAME, TARGET, canonical, ru
 from cbp_experiments.results.older import is_older, older_name, with_older_kinds
 from cbp_experiments.results.overview import numbers_of
 from cbp_experiments.results.run_folder import read_run
+from cbp_experiments.words import some
 
-MOST = 6  # names in a line
 AT_A_TIME = 256  # files whose text is in memory
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times faster, and not everywhere
 
@@ -84,13 +84,8 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     return Experiment(
         _frame(found),
         pd.DataFrame([{"run": run.name, **dict(_flatten(run.facts, leave_out=("settings",)))} for run in found]),
-        [f"left out ({reason}): {_some(names)}" for reason, names in reasons.items() if names],
+        [f"left out ({reason}): {some(names)}" for reason, names in reasons.items() if names],
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = [f"and {len(names) - MOST} more"] if len(names) > MOST else []
-    return ", ".join([*names[:MOST], *more])
 
 
 def run_folders(folder: Path, name: str | None = None) -> list[Path]:
