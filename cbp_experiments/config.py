@@ -21,7 +21,7 @@ from cbp_experiments.results.naming import identity_of, kind_of, neutral_values,
 CHECKSUM_LENGTH = len("sha256:") + 8
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
 SECTIONS = ("data", "network", "learner", "engine", "metrics")
-CIRCUMSTANCES = {"data": ("root",), "engine": ("workers",)}  # keys that change no numbers, and no name
+CIRCUMSTANCES = {"data": ("root",), "engine": ("workers", "graph")}  # keys that change no numbers, and no name
 EXPECTED = {
     float: "a number",
     int: "a whole number",

@@ -84,7 +84,7 @@ def contest(width: int, name: str, rounds: int, workers: int, examples: structur
     plain = PlainRun(learner, width)
 
     def learn(run: OnlineRun) -> None:
-        run.learn(order, position, np.random.default_rng(0), lambda updates: None)
+        run.learn(order, position, 0, lambda updates: None)
 
     result = Contest(width, name, [], [], [], bytes_of_an_update(runs[0], task.order[:200], position))
     with ThreadPoolExecutor(workers) as pool:
@@ -112,7 +112,7 @@ def bytes_of_an_update(run: OnlineRun, rows: np.ndarray, position: np.ndarray) -
         run.scratch,
         rows,
         position,
-        np.random.default_rng(0),
+        run.draws,
         hidden,
     )
     active = [np.count_nonzero(STREAM.images[rows]) / len(rows), *(np.count_nonzero(h) / len(rows) for h in hidden)]
@@ -157,7 +157,7 @@ def share_of_the_ranks(examples: structures.Examples, name: str, rounds: int) ->
             position = np.argsort(task.permutation)
             ranked.append(microseconds(partial(run.measure, 0, position), 1))
             unranked.append(microseconds(partial(run.measure, 1, position), 1))
-            learn = partial(run.learn, task.order, position, np.random.default_rng(0), lambda updates: None)
+            learn = partial(run.learn, task.order, position, 0, lambda updates: None)
             learning.append(microseconds(learn, 1))
     rank = (median(ranked) - median(unranked)) / every
     whole = median(unranked) + rank + median(learning)

@@ -21,6 +21,7 @@ from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import ConvNet
+from cbp_experiments.seeding import task_key
 from cbp_experiments.streams import Stream, Task
 from cbp_experiments.streams.continual_imagenet import ContinualImageNet
 
@@ -94,7 +95,7 @@ def updates_of(group: Ensemble) -> Callable[[], None]:
     tasks = [group.problem.stream.task(seed, 0) for seed in group.seeds]
     shown = group.show(tasks)
     order = shown.rows(task.order for task in tasks)
-    group.step.begin_task([group.problem.generator(seed, "learner", 0) for seed in group.seeds])
+    group.step.begin_task([task_key(seed, 0) for seed in group.seeds])
 
     def work() -> None:
         torch.set_num_threads(1)  # of this thread

@@ -66,7 +66,6 @@ class Golden:
         """All draws as the README orders them."""
         seed = int(self.arrays["seed"])
         stream, network = self._conv(seed) if self.kind == "conv" else self._mlp(seed)
-        replacements = np.random.default_rng([seed, 2])  # one stream of draws for the whole run
         known = {RENAMED.get(key, key): value for key, value in self.hyper.items() if key not in self.missing}
         return Problem(
             stream=stream,
@@ -74,8 +73,11 @@ class Golden:
             learner=Learner(name=str(self.arrays["kind"]), **known),
             measurements=Measurements(features=[]),
             options=EngineOptions(device="cpu", dtype=dtype),
-            generator=lambda seed, purpose, index: replacements,
         )
+
+    def replacement_draws(self) -> np.random.Generator:
+        """Of the fresh weights: one stream for the whole run."""
+        return np.random.default_rng([int(self.arrays["seed"]), 2])
 
     def _mlp(self, seed: int) -> tuple[Stream, Architecture]:
         inputs, width, classes = self.arrays["sizes"].tolist()

@@ -16,6 +16,16 @@ NORMALIZED = ("mean", "variance", "error_y", "error_1")
 TRACKED = ("utility", "mean_activation", "age")
 
 
+def replacements(mechanism: UnitReplacement) -> list[tuple[int, int, int]]:
+    """(run, layer, unit) of the last update, in the order of the layers, runs and ranks."""
+    return [
+        (run, layer, unit)
+        for layer, units in mechanism.replaced
+        for run, of_run in enumerate(units.tolist())
+        for unit in of_run
+    ]
+
+
 class RecordedStep(Step):
     """Takes the place of an ensemble's step."""
 
@@ -25,14 +35,19 @@ class RecordedStep(Step):
         self.right: list[np.ndarray] = []
         self.events: list[tuple[int, int, int, int]] = []
 
-    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        losses, right = super().__call__(x, y)
-        for mechanism in self.mechanisms:
-            if isinstance(mechanism, UnitReplacement):
-                self.events += [(run, len(self.losses), layer, unit) for run, layer, unit in mechanism.events]
+    def learn(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        losses, right = super().learn(x, y)
         self.losses.append(losses.numpy().copy())
         self.right.append(right.numpy().copy())
         return losses, right
+
+    def between_updates(self) -> None:
+        super().between_updates()
+        for mechanism in self.mechanisms:
+            if isinstance(mechanism, UnitReplacement):
+                self.events += [
+                    (run, len(self.losses) - 1, layer, unit) for run, layer, unit in replacements(mechanism)
+                ]
 
 
 class RecordedEnsemble(Ensemble):
@@ -86,7 +101,7 @@ class RecordedRun(OnlineRun):
         self,
         order: np.ndarray,
         position: np.ndarray,
-        rng: np.random.Generator,
+        key: int,
         progress: Progress,
         events: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -94,7 +109,7 @@ class RecordedRun(OnlineRun):
         units = self.problem.network.width * self.problem.network.depth
         room = (len(order) * units + 1) * self.problem.learner.replacement_rate + self.problem.network.depth
         written = np.full((int(room), 3), -1)
-        losses, hits, _ = super().learn(order, position, rng, progress, written)
+        losses, hits, _ = super().learn(order, position, key, progress, written)
         written = written[written[:, 0] >= 0]
         written[:, 0] += sum(map(len, self._losses))
         self._losses.append(losses)

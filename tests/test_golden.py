@@ -1,6 +1,6 @@
 """Both engines and the rank metrics against the recorded trajectories of golden/README.md."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -8,12 +8,13 @@ import torch
 
 from cbp_experiments import metrics
 from cbp_experiments.engines.abilities import refusal
-from cbp_experiments.learners import Perturbation
+from cbp_experiments.learners import Perturbation, Step, UnitReplacement
 from tests.golden_files import FOLDER, Golden, golden_files, sample
 from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
 from tests.rounding import losses_of, nudge, rank_error, sensitivity, tolerance
 
 AGREEMENT = 1e-9  # relative, in float64: what golden/README.md calls a good match
+ENOUGH = 1_000_000  # fresh weights of one file
 RESIDUE = 1e-15  # absolute, of utilities and mean activations: a 0 may be recorded as 1e-19 (golden/README.md)
 
 
@@ -21,22 +22,40 @@ def recorded_ensemble(golden: Golden, dtype: str) -> RecordedEnsemble:
     """With the noise of the file in place of a perturbation's own: drawn as [out, in], or as a convolution's weight."""
     group = RecordedEnsemble(golden.problem(dtype), [int(golden.arrays["seed"])])
     rng = np.random.default_rng([int(golden.arrays["seed"]), 3])
-    std = golden.hyper.get("perturb_scale", 0.0)
+    biases: dict[int, np.ndarray] = {}  # drawn before the weights of their layer, and wanted after them
 
-    def perturb(parameter: torch.Tensor) -> None:
+    def noise(step: Step, i: int, parameter: torch.Tensor) -> torch.Tensor:
         shape = parameter.shape[1:]
-        noise = rng.normal(0.0, std, shape) if len(shape) == 4 else rng.normal(0.0, std, shape[::-1]).T
-        parameter[0] += torch.from_numpy(noise).to(parameter)
+        if i % 2 == 0:
+            biases[i + 1] = rng.standard_normal(step.network.biases[i // 2].shape[1:])
+            drawn = rng.standard_normal(shape) if len(shape) == 4 else rng.standard_normal(shape[::-1]).T
+        else:
+            drawn = biases[i]
+        return torch.from_numpy(drawn).to(parameter).unsqueeze(0)
+
+    replacements = golden.replacement_draws()
+
+    def fresh_weights(step: Step, layer: int, shape: Sequence[int]) -> torch.Tensor:
+        bound = group.problem.bounds()[layer]
+        return torch.from_numpy(replacements.uniform(-bound, bound, shape)).unsqueeze(0)
 
     for mechanism in group.step.mechanisms:
         if isinstance(mechanism, Perturbation):
-            mechanism.perturb = perturb  # type: ignore[method-assign]
+            mechanism.noise = noise  # type: ignore[method-assign]
+        if isinstance(mechanism, UnitReplacement):
+            mechanism.fresh_weights = fresh_weights  # type: ignore[method-assign]
     return group
+
+
+def recorded_run(golden: Golden, dtype: str) -> RecordedRun:
+    run = RecordedRun(golden.problem(dtype), int(golden.arrays["seed"]))
+    run.draws = run.draws._replace(given=golden.replacement_draws().random(ENOUGH))
+    return run
 
 
 ENGINES: dict[str, Callable[[Golden, str], Recorded]] = {
     "ensemble": recorded_ensemble,
-    "online": lambda golden, dtype: RecordedRun(golden.problem(dtype), int(golden.arrays["seed"])),
+    "online": recorded_run,
 }
 ALL = golden_files()
 MLPS, RANKS = golden_files("mlp"), golden_files("ranks")
@@ -148,19 +167,19 @@ def is_tie(golden: Golden, update: int, layer: int, unit: int, other: int) -> bo
 
 def utilities(golden: Golden, update: int, layer: int, draw: int | None = None) -> np.ndarray:
     """The bias-corrected utilities of a layer by which `update` chose its units, in float64; from nudged weights."""
-    run = RecordedRun(golden.problem("float64"), int(golden.arrays["seed"]))
+    run = recorded_run(golden, "float64")
     if draw is not None:
         nudge(run, draw)
     stream = run.problem.stream
     task, offset = divmod(update, stream.task_length)
     for earlier in range(task):
         run.run_task(earlier, lambda updates: None)
-    drawn, rng = stream.task(0, task), run.problem.generator(0, "learner", task)
+    drawn = stream.task(0, task)
     assert drawn.permutation is not None
     position = np.argsort(drawn.permutation)
-    run.learn(drawn.order[:offset], position, rng, lambda updates: None)
+    run.learn(drawn.order[:offset], position, 0, lambda updates: None)
     run.replacement.to_replace[:] = -1e9  # nothing is due
-    run.learn(drawn.order[offset : offset + 1], position, rng, lambda updates: None)
+    run.learn(drawn.order[offset : offset + 1], position, 0, lambda updates: None)
     units = slice(run.problem.network.width)
     return run.replacement.utility[layer, units] / run.replacement.correction[layer, units]
 

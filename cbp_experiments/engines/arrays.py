@@ -9,6 +9,7 @@ from cbp_experiments.engines.compiled import structures
 from cbp_experiments.engines.compiled.adam import SMALLEST, updates_to_fade
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
+from cbp_experiments.seeding import purpose_key
 
 CHUNK = 10 * RESUM_EVERY  # the most updates of a call of the kernel
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
@@ -137,6 +138,22 @@ def replacement(learner: Learner, network: structures.Network, bounds: list[floa
         incoming=np.zeros((layers, widest), dtype),
         outgoing=np.zeros((layers, widest), dtype),
         replaced=np.zeros(1, np.int64),
+    )
+
+
+def draws(network: structures.Network) -> structures.Draws:
+    def of(purpose: str) -> np.ndarray:
+        keys = [purpose_key(purpose, layer) for layer in range(len(network.starts) - 1)]
+        return np.array(keys, np.uint64)
+
+    return structures.Draws(
+        task=np.zeros(1, np.uint64),
+        now=np.zeros(1, np.uint64),
+        dropout=of("dropout"),
+        ranking=of("ranking"),
+        replacement=of("replacement"),
+        given=np.zeros(0),
+        taken=np.zeros(1, np.int64),
     )
 
 

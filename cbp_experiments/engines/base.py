@@ -12,7 +12,6 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import Architecture
-from cbp_experiments.seeding import generator
 from cbp_experiments.streams import Stream
 
 Row = dict[str, float]
@@ -20,7 +19,6 @@ State = dict[str, np.ndarray]
 # Called with the number of updates just made. True asks the engine to pause; it may raise to abandon the task.
 Progress = Callable[[int], bool | None]
 PIECE_SECONDS = 0.2  # of training between two calls of progress: how soon a run can be saved
-GeneratorOf = Callable[[int, str, int], np.random.Generator]
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,7 @@ class EngineOptions:
     device: str = "auto"
     dtype: str = "float32"
     workers: int = 0
+    graph: str = "auto"
 
     kind: ClassVar[str] = "engine"
 
@@ -39,6 +38,8 @@ class EngineOptions:
             raise ConfigError(f"engine must be auto, online or ensemble, got {self.name!r}")
         if self.dtype not in ("float32", "float64"):
             raise ConfigError(f"engine.dtype must be float32 or float64, got {self.dtype!r}")
+        if self.graph not in ("auto", "off"):
+            raise ConfigError(f"engine.graph must be auto (a CUDA graph on a GPU) or off, got {self.graph!r}")
         if self.workers < 0:
             raise ConfigError(f"engine.workers must be 0 (one a core) or more, got {self.workers}")
 
@@ -52,7 +53,6 @@ class Problem:
     learner: Learner
     measurements: Measurements
     options: EngineOptions
-    generator: GeneratorOf = generator
 
     def __post_init__(self) -> None:
         for name in ("step_size", "weight_decay", "perturbation_std"):

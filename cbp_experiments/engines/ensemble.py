@@ -13,9 +13,11 @@ from torch import Tensor
 from cbp_experiments.engines import base
 from cbp_experiments.engines.abilities import check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
+from cbp_experiments.engines.graphs import Graphed, Learn, takes_graphs
 from cbp_experiments.engines.shown import Shown, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import build_step
+from cbp_experiments.seeding import task_key
 from cbp_experiments.streams import Examples, Task
 from cbp_experiments.streams.base import PROBE_EXAMPLES
 
@@ -33,6 +35,10 @@ class Ensemble:
         self.step = build_step(problem.learner, self.network, problem.bounds())
         self.alive = torch.ones(len(seeds), dtype=torch.bool)
         self.underway: Underway | None = None
+        self.begun: int | None = None  # the task whose draws and schedules the step has
+        self.shown: Shown | None = None
+        graph = takes_graphs(self.device, problem.options, self.step.mechanisms)
+        self.update: Learn = Graphed(self._learn_rows) if graph else self._learn_rows
 
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
@@ -43,8 +49,10 @@ class Ensemble:
             self.underway = self._begin(task, self._measure(task, shown))
             if tasks[0].new_head:
                 self.network.new_head()
-            self.step.begin_task(self._generators(task))
         now = self.underway
+        if self.begun != task:
+            self.step.begin_task(self._keys(task), now.position // stream.batch_size)
+            self.begun = task
         loss, correct = self.learn(shown, shown.rows(task.order for task in tasks), progress)
         if self.paused:
             return []
@@ -66,10 +74,12 @@ class Ensemble:
         At a pause `self.underway` remains; the next call with the same `order` continues.
         """
         now = self.underway = self.underway or self._begin(0, [{} for _ in self.seeds])
+        self.present(shown)
         made, reported = 0, time.monotonic()
         for batch in order[:, now.position :].split(self.problem.stream.batch_size, dim=1):
-            losses, right = self.step(shown.inputs(batch), shown.labels[batch])
-            now.loss += losses * batch.shape[1]
+            losses, right = self.update(batch)
+            self.step.between_updates()
+            now.loss.add_(losses, alpha=batch.shape[1])
             now.correct += right
             now.position += batch.shape[1]
             made += 1
@@ -81,13 +91,25 @@ class Ensemble:
         self.underway = None
         return now.loss, now.correct
 
+    def present(self, shown: Shown) -> None:
+        """Let updates see `shown`: a graph where it saw what came before."""
+        if isinstance(self.update, Graphed):
+            shown = shown.in_place_of(self.shown or shown)
+            if shown is not self.shown:
+                self.update.forget()
+        self.shown = shown
+
+    def _learn_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.shown is not None
+        return self.step.learn(self.shown.inputs(rows), self.shown.labels[rows])
+
     @property
     def paused(self) -> bool:
         """Whether a task is partly learned."""
         return self.underway is not None
 
-    def _generators(self, task: int) -> list[np.random.Generator]:
-        return [self.problem.generator(seed, "learner", task) for seed in self.seeds]
+    def _keys(self, task: int) -> list[int]:
+        return [task_key(seed, task) for seed in self.seeds]
 
     def _begin(self, task: int, measured: list[Row]) -> "Underway":
         loss = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
@@ -133,20 +155,13 @@ class Ensemble:
             tensors |= {f"mechanism_{i}_{name}": tensor for name, tensor in mechanism.state.items()}
         return tensors
 
-    def _sources(self) -> dict[str, list[torch.Generator]]:
-        """PyTorch's generators of the mechanisms, one a run, during a task."""
-        return {f"task_source_{i}": m.sources for i, m in enumerate(self.step.mechanisms) if m.sources}
-
     def state(self, run: int) -> State:
         state = {name: tensor[run].detach().cpu().numpy().copy() for name, tensor in self._tensors().items()}
         now = self.underway
         state["position"] = np.array(now.position if now else 0)
         if now:
-            generator = self.step.generators[run].bit_generator.state
-            about = {"task": now.task, "measured": now.measured[run], "generator": generator}
-            state["task_about"] = as_array(about)
+            state["task_about"] = as_array({"task": now.task, "measured": now.measured[run]})
             state["task_loss"], state["task_correct"] = now.loss[run].cpu().numpy(), now.correct[run].cpu().numpy()
-            state |= {name: sources[run].get_state().numpy() for name, sources in self._sources().items()}
         return state
 
     def load(self, run: int, state: State) -> None:
@@ -155,14 +170,11 @@ class Ensemble:
         expected["position"] = (), np.dtype(np.int64)
         if position:
             about = from_array(state["task_about"])
-            if self.underway is None:
-                self.underway = self._begin(about["task"], [{} for _ in self.seeds])
-                self.step.begin_task(self._generators(about["task"]))
+            self.underway = self.underway or self._begin(about["task"], [{} for _ in self.seeds])
             expected |= {"task_loss": ((), np.dtype(np.float64)), "task_correct": ((), np.dtype(np.int64))}
             expected["task_about"] = state["task_about"].shape, np.dtype(np.uint8)
-            for name, sources in self._sources().items():
-                expected[name] = tuple(sources[run].get_state().shape), np.dtype(np.uint8)
         check_state(state, expected)
+        self.begun = None
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor[run] = torch.from_numpy(state[name]).to(tensor)
@@ -176,9 +188,6 @@ class Ensemble:
             raise ValueError(f"its position is {position} in task {about['task']}")
         now.position, now.measured[run] = position, about["measured"]
         now.loss[run], now.correct[run] = float(state["task_loss"]), int(state["task_correct"])
-        self.step.generators[run].bit_generator.state = about["generator"]
-        for name, sources in self._sources().items():
-            sources[run].set_state(torch.from_numpy(state[name]))
 
 
 @dataclass

@@ -11,6 +11,7 @@ from cbp_experiments.engines.abilities import check_rows, check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.networks import MLP
+from cbp_experiments.seeding import mixed, purpose_key, task_key
 
 CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
 FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
@@ -34,6 +35,7 @@ class OnlineRun:
         self.noise = arrays.noise(problem.learner, self.network)
         self.adam = arrays.adam(problem.learner, self.network)
         self.replacement = arrays.replacement(problem.learner, self.network, problem.bounds())
+        self.draws = arrays.draws(self.network)
         self.scratch = arrays.scratch(self.network)
         self.underway: Underway | None = None
         self.piece = FIRST_PIECE
@@ -59,9 +61,9 @@ class OnlineRun:
             position = np.argsort(drawn.permutation)
         if self.underway is None:
             measured = self.measure(task, position)
-            self.underway = self._begin(self.problem.generator(seed, "learner", task), len(drawn.order), measured)
+            self.underway = self._begin(task_key(seed, task), len(drawn.order), measured)
         now = self.underway
-        losses, hits, _ = self.learn(drawn.order, position, now.rng, progress)
+        losses, hits, _ = self.learn(drawn.order, position, task_key(seed, task), progress)
         if self.paused:
             return []
         if len(losses) < len(drawn.order):
@@ -72,16 +74,17 @@ class OnlineRun:
         self,
         order: np.ndarray,
         position: np.ndarray,
-        rng: np.random.Generator,
+        key: int,
         progress: Progress,
         events: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Learn from the examples `order`: the losses and hits of each, up to the first loss that is not finite.
 
+        All draws begin with `key` (seeding.task_key).
         At a pause `self.underway` remains; the next call with the same `order` continues.
         """
-        now = self.underway or self._begin(rng, len(order), {})
-        self.underway = now
+        now = self.underway = self.underway or self._begin(key, len(order), {})
+        self.draws.task[0] = key
         events = np.zeros((0, 3), np.int64) if events is None else events
         while now.done < len(order):
             begin, started = now.done, time.monotonic()
@@ -89,7 +92,7 @@ class OnlineRun:
             settle = end % CHUNK == 0 or end == len(order)
             now.done = kernel.learn(
                 self.network, self.examples, self.update, self.normalization, self.noise, self.adam, self.replacement,
-                self.scratch, order, position, now.rng, begin, end, settle, now.losses, now.hits, events,
+                self.scratch, order, position, self.draws, begin, end, settle, now.losses, now.hits, events,
             )  # fmt: skip
             self._adapt_piece(time.monotonic() - started)
             pause = progress(now.done - begin)
@@ -107,11 +110,10 @@ class OnlineRun:
         """Whether a task is partly learned."""
         return self.underway is not None
 
-    def _begin(self, rng: np.random.Generator, examples: int, measured: Row) -> "Underway":
+    def _begin(self, key: int, examples: int, measured: Row) -> "Underway":
         self.replacement.replaced[0] = 0
-        if self.noise.std:
-            self.noise.counter[0] = rng.integers(2**63)
-        return Underway(measured, rng, np.zeros(examples), np.zeros(examples, bool))
+        self.noise.counter[0] = mixed(key + purpose_key("perturbation", 0))
+        return Underway(measured, np.zeros(examples), np.zeros(examples, bool))
 
     def _adapt_piece(self, seconds: float) -> None:
         """Let a call of the kernel take PIECE_SECONDS or so; the cuts between calls change no result."""
@@ -124,10 +126,9 @@ class OnlineRun:
         rows = self.problem.stream.probe(self.seeds[0], task)
         depth, width = self.architecture.depth, self.architecture.width
         hidden = torch.empty(depth, len(rows), width, dtype=self.problem.dtype)
-        unused = np.random.default_rng(0)  # the forward pass without dropout draws nothing
         kernel.features(
             self.network, self.examples, self.normalization, self.noise, self.adam, self.scratch,
-            rows, position, unused, hidden.numpy(),
+            rows, position, self.draws, hidden.numpy(),
         )  # fmt: skip
         weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
         return self.problem.measurements.take(task, list(hidden.unsqueeze(1)), weights)[0]
@@ -160,7 +161,7 @@ class OnlineRun:
         state["position"] = np.array(now.done if now else 0)
         if now:
             state["task_losses"], state["task_hits"] = now.losses[: now.done].copy(), now.hits[: now.done].copy()
-            state["task_about"] = as_array({"measured": now.measured, "generator": now.rng.bit_generator.state})
+            state["task_about"] = as_array(now.measured)
         return state
 
     def load(self, run: int, state: State) -> None:
@@ -182,19 +183,16 @@ class OnlineRun:
         about, length = from_array(state["task_about"]), self.problem.stream.task_length
         if not 0 < position < length:
             raise ValueError(f"its position is {position} in a task of {length} examples")
-        rng = np.random.default_rng(0)
-        rng.bit_generator.state = about["generator"]
-        now = Underway(about["measured"], rng, np.zeros(length), np.zeros(length, bool), position)
+        now = Underway(about, np.zeros(length), np.zeros(length, bool), position)
         now.losses[:position], now.hits[:position] = state["task_losses"], state["task_hits"]
         return now
 
 
 @dataclass
 class Underway:
-    """A task of which some examples are learned: its metrics, its randomness, the outcomes so far."""
+    """A task of which some examples are learned: its metrics, the outcomes so far."""
 
     measured: Row
-    rng: np.random.Generator
     losses: np.ndarray
     hits: np.ndarray
     done: int = 0

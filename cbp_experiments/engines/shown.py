@@ -24,6 +24,16 @@ class Shown:
     scale: float
     dtype: torch.dtype
 
+    def in_place_of(self, held: "Shown") -> "Shown":
+        """The same in the memory of `held` if shapes and types are equal, else as it is."""
+        ours, theirs = ((s.images, s.labels, s.begins, s.permutation) for s in (self, held))
+        if [_kind(tensor) for tensor in ours] != [_kind(tensor) for tensor in theirs]:
+            return self
+        for tensor, memory in zip(ours, theirs, strict=True):
+            if memory is not None and memory is not tensor:
+                memory.copy_(tensor)
+        return held
+
     def rows(self, rows: Iterable[np.ndarray]) -> Tensor:
         """Each run's rows of its own images as rows of all images: `[R, B]`."""
         return stacked(rows, self.images.device) + self.begins
@@ -46,3 +56,7 @@ def side_by_side(examples: Sequence[Examples], device: torch.device) -> tuple[Te
 
 def stacked(arrays: Iterable[np.ndarray], device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack(list(arrays))).to(device)
+
+
+def _kind(tensor: Tensor | None) -> tuple[torch.Size, torch.dtype] | None:
+    return None if tensor is None else (tensor.shape, tensor.dtype)

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,22 +106,24 @@ class Mechanism:
     """Base of what a learner adds to its optimizer: override what is needed, the rest does nothing.
 
     `state` is saved in checkpoints and must hold all that lasts from one update to the next: tensors `[R, ...]`.
-    Random numbers come from `step.generators`, or from `sources`: PyTorch's generators of the current task, one a run,
-    which `begin_task` makes. Checkpoints within a task hold where both are.
+    Random numbers come from `step.draws`, which needs nothing saved.
+
+    `capturable`: what `activations`, `gradients` and `after_update` do is the same at every update, on tensors alone
+    that are changed in place: no counting in Python, no `.item()`. On a GPU a CUDA graph then repeats it. A mechanism
+    that says nothing is called at every update.
     """
 
+    capturable: ClassVar[bool] = False
     state: dict[str, Tensor]
-    sources: list[torch.Generator]
 
     def __init__(self) -> None:
         self.state = {}
-        self.sources = []
 
     def prepare(self, step: Step) -> None:
         """Once, before the first update: make `self.state`."""
 
-    def begin_task(self, step: Step, generators: list[np.random.Generator]) -> None:
-        """Before the first update of a task; `generators[r]` is run r's own source of randomness for this task."""
+    def begin_task(self, step: Step) -> None:
+        """Before the first update of a task, and where a run continues within one: `self.state` is as it was saved."""
 
     def activations(self, layer: int, h: Tensor) -> Tensor:
         """In the forward pass of an update: `h [R, B, n]` of a hidden layer as the next layer is to see it."""
@@ -133,3 +134,6 @@ class Mechanism:
 
     def after_update(self, step: Step, hidden: list[Tensor]) -> None:
         """After the optimizer; `hidden[l] [R, B, n]` are the activations of the forward pass that made the update."""
+
+    def between_updates(self, step: Step) -> None:
+        """After all of that, and never in a CUDA graph: what happens at some updates only."""

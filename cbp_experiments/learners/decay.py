@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class WeightDecay(Mechanism):
     """Adds `weight_decay` x parameter to the gradient of every weight, bias and gain."""
 
+    capturable = True
+
     def __init__(self, weight_decay: float):
         super().__init__()
         self.weight_decay = weight_decay

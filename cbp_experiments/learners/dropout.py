@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from cbp_experiments.learners.base import Mechanism
 
 if TYPE_CHECKING:
+    from cbp_experiments.learners.draws import Draws
     from cbp_experiments.learners.step import Step
 
 
@@ -20,14 +19,16 @@ class Dropout(Mechanism):
     The online accuracy is that of this pass. The metrics before a task see the whole network.
     """
 
+    capturable = True
+    draws: Draws
+
     def __init__(self, probability: float):
         super().__init__()
         self.probability = probability
-        self.generators: list[np.random.Generator] = []
 
-    def begin_task(self, step: Step, generators: list[np.random.Generator]) -> None:
-        self.generators = generators
+    def prepare(self, step: Step) -> None:
+        self.draws = step.draws
 
     def activations(self, layer: int, h: Tensor) -> Tensor:
-        kept = np.stack([generator.random(h.shape[1:]) >= self.probability for generator in self.generators])
-        return h * (torch.from_numpy(kept).to(h) / (1 - self.probability))
+        dropped = self.draws.bernoulli("dropout", layer, h.shape[1:], self.probability)
+        return h * (dropped.logical_not().to(h) / (1 - self.probability))

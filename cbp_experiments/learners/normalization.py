@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from cbp_experiments.networks import along_units
+from cbp_experiments.networks import Where, along_units
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.base import Learner
@@ -54,11 +54,11 @@ class Normalization:
     def standardize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return (x - along_units(mean, x)) / (along_units(variance, x) + self.epsilon).sqrt()
 
-    def reset(self, run: int, layer: int, unit: int) -> None:
-        """Make a unit's normalization new, its gain included."""
+    def reset(self, layer: int, where: Where) -> None:
+        """Make the normalization of units new, their gains included: those at `where` in a `[R, n]`."""
         for name, value in self.initial.items():
-            self.state[f"{name}_{layer}"][run, unit] = value
-        self.gains[layer][run, unit] = 1.0
+            self.state[f"{name}_{layer}"][where] = value
+        self.gains[layer][where] = 1.0
 
 
 class BatchNormalization(Normalization):

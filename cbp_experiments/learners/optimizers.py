@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from cbp_experiments.networks import Where
+
 if TYPE_CHECKING:
     from cbp_experiments.learners.base import Learner
 
@@ -24,8 +26,8 @@ class Optimizer(Protocol):
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
         """Change the parameters in place."""
 
-    def reset(self, parameter: int, where: tuple[int | slice, ...]) -> None:
-        """Forget what is kept for `parameters[parameter][where]`, whose weights have been drawn anew."""
+    def reset(self, parameter: int, where: Where) -> None:
+        """Forget what is kept for `parameters[parameter][where]`, the weights of units that have been drawn anew."""
 
 
 class SGD:
@@ -45,7 +47,7 @@ class SGD:
                 gradient = self.state[f"velocity_{i}"].mul_(self.momentum).add_(gradient)
             parameter.sub_(gradient, alpha=self.step_size)
 
-    def reset(self, parameter: int, where: tuple[int | slice, ...]) -> None:
+    def reset(self, parameter: int, where: Where) -> None:
         if self.momentum and self.reset_momentum:
             self.state[f"velocity_{parameter}"][where] = 0.0
 
@@ -76,7 +78,7 @@ class Adam:
             scale = (second / (1 - beta2**t)).sqrt_().add_(self.epsilon)
             parameter.sub_(first / (1 - beta1**t) / scale, alpha=self.step_size)
 
-    def reset(self, parameter: int, where: tuple[int | slice, ...]) -> None:
+    def reset(self, parameter: int, where: Where) -> None:
         if self.state[f"updates_{parameter}"].shape != self.state[f"first_{parameter}"].shape:
             raise RuntimeError("this learner resets no units: Adam has one count for all weights of a parameter")
         for kept in ("first", "second", "updates"):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from cbp_experiments.learners.base import Mechanism
@@ -20,23 +18,16 @@ class Perturbation(Mechanism):
     The noise is not multiplied by the step size. With weight decay this is Shrink and Perturb.
     """
 
+    capturable = True
+
     def __init__(self, std: float):
         super().__init__()
         self.std = std
 
-    def begin_task(self, step: Step, generators: list[np.random.Generator]) -> None:
-        device = step.network.weights[0].device
-        seeds = [int(generator.integers(2**63)) for generator in generators]
-        self.sources = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-
     def after_update(self, step: Step, hidden: list[Tensor]) -> None:
-        for weight, bias in zip(step.network.weights, step.network.biases, strict=True):
-            self.perturb(bias)
-            self.perturb(weight)
-        for gain in step.network.gains:
-            self.perturb(gain)
+        for i, parameter in enumerate(step.network.parameters):
+            parameter.add_(self.noise(step, i, parameter), alpha=self.std)
 
-    def perturb(self, parameter: Tensor) -> None:
-        """Add noise to `parameter [R, ...]`, each run's from its own source."""
-        for run, source in enumerate(self.sources):
-            parameter[run] += torch.empty_like(parameter[run]).normal_(0.0, self.std, generator=source)
+    def noise(self, step: Step, i: int, parameter: Tensor) -> Tensor:
+        """N(0, 1) for parameter i of the network, `[R, ...]`."""
+        return step.draws.normal("perturbation", i, parameter.shape[1:], parameter.dtype)

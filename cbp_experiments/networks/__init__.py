@@ -1,6 +1,6 @@
 """Networks: architectures (what a configuration names), and R copies of one side by side."""
 
-from cbp_experiments.networks.base import Architecture, ForwardHook, Normalizer, StackedNetwork, along_units
+from cbp_experiments.networks.base import Architecture, ForwardHook, Normalizer, StackedNetwork, Where, along_units
 from cbp_experiments.networks.conv import ConvNet, StackedConvNet
 from cbp_experiments.networks.mlp import ACTIVATIONS, GAINS, MLP, StackedMLP
 
@@ -15,5 +15,6 @@ __all__ = [
     "StackedConvNet",
     "StackedMLP",
     "StackedNetwork",
+    "Where",
     "along_units",
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Where = tuple[int | slice, ...]  # an index into a weight or bias of one run
+Where = tuple[slice | Tensor, ...]  # an index into a weight `[R, ...]`
 
 
 class ForwardHook(Protocol):
@@ -24,7 +24,7 @@ class Normalizer(Protocol):
 
     def __call__(self, layer: int, x: Tensor, learning: bool) -> Tensor: ...
 
-    def reset(self, run: int, layer: int, unit: int) -> None: ...
+    def reset(self, layer: int, where: Where) -> None: ...
 
 
 class Architecture(Protocol):
@@ -132,13 +132,18 @@ class StackedNetwork:
         """The activations `[R, B, n, ...]` of a hidden layer as the next one sees them."""
         raise NotImplementedError
 
-    def incoming(self, layer: int, unit: int) -> Where:
-        """Where in `weights[layer][run]` the weights into a unit are."""
-        return slice(None), unit
+    def of_runs(self, units: Tensor) -> Where:
+        """Where in a `[R, n, ...]` the `units [R, K]` of each run are: values of `[R, K, ...]`."""
+        return torch.arange(len(units), device=units.device).unsqueeze(1), units
 
-    def outgoing(self, layer: int, unit: int) -> Where:
-        """Where in `weights[layer + 1][run]` the weights out of a unit of hidden layer `layer` are."""
-        return (unit,)
+    def incoming(self, layer: int, units: Tensor) -> Where:
+        """Where in `weights[layer]` the weights into `units [R, K]` are: values of `[R, K, ...]`."""
+        runs, units = self.of_runs(units)
+        return runs, slice(None), units
+
+    def outgoing(self, layer: int, units: Tensor) -> Where:
+        """Where in `weights[layer + 1]` the weights out of the `units [R, K]` of hidden layer `layer` are."""
+        return self.of_runs(units)
 
     def incoming_magnitude(self, layer: int) -> Tensor:
         """Mean |w| of the weights into each unit: `[R, n]`."""

@@ -115,14 +115,15 @@ class StackedConvNet(StackedNetwork):
             z = by_run(F.max_pool2d(side_by_side(z), 2), len(z))
         return torch.relu(z)
 
-    def incoming(self, layer: int, unit: int) -> Where:
-        return (unit,) if self.convolutional(layer) else super().incoming(layer, unit)
+    def incoming(self, layer: int, units: Tensor) -> Where:
+        return self.of_runs(units) if self.convolutional(layer) else super().incoming(layer, units)
 
-    def outgoing(self, layer: int, unit: int) -> Where:
+    def outgoing(self, layer: int, units: Tensor) -> Where:
         if self.convolutional(layer + 1):
-            return slice(None), unit
+            return super().incoming(layer + 1, units)
         inputs = self._inputs_of_a_unit(layer)
-        return (slice(unit * inputs, (unit + 1) * inputs),)
+        own = units.unsqueeze(2) * inputs + torch.arange(inputs, device=units.device)
+        return self.of_runs(own.flatten(1))
 
     def incoming_magnitude(self, layer: int) -> Tensor:
         if self.convolutional(layer):

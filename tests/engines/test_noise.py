@@ -60,7 +60,7 @@ def test_rows_that_nobody_reads_gather_the_noise_of_all_updates(weight_decay: fl
         run = RecordedRun(problem, seed)
         before = run.weights[0].copy()
         position = np.arange(20)
-        run.learn(np.resize(np.arange(50), k), position, np.random.default_rng(seed), lambda updates: None)
+        run.learn(np.resize(np.arange(50), k), position, seed, lambda updates: None)
         left.append((run.weights[0] - g**k * before)[blind])
     noise = np.array(left)
     assert noise.mean() == pytest.approx(0, abs=4 * np.sqrt(variance / noise.size))
@@ -75,7 +75,7 @@ def test_weights_that_are_read_gather_as_much(optimizer: str) -> None:
     problem = tiny_problem(learner, network=MLP(40, 2), task_length=200)
     run = RecordedRun(problem, 0)
     before = [weight.copy() for weight in run.weights]
-    run.learn(np.resize(np.arange(50), 200), np.arange(20), np.random.default_rng(1), lambda updates: None)
+    run.learn(np.resize(np.arange(50), 200), np.arange(20), 1, lambda updates: None)
     variance = 200 * learner.perturbation_std**2
     for layer, (weight, start) in enumerate(zip(run.weights, before, strict=True)):
         noise = np.concatenate([(weight - start).ravel(), run.network.biases[layer, : weight.shape[1]]])
@@ -96,7 +96,7 @@ def test_noise_and_unit_replacement_together(normalization: str) -> None:
     )  # fmt: skip
     run = RecordedRun(tiny_problem(learner, network=MLP(40, 2), task_length=200), 0)
     before = [weight.copy() for weight in run.weights]
-    run.learn(np.resize(np.arange(50), 200), np.arange(20), np.random.default_rng(1), lambda updates: None)
+    run.learn(np.resize(np.arange(50), 200), np.arange(20), 1, lambda updates: None)
     assert run.replacement.replaced[0] > 20
     old = [np.ones(20, bool), *(age[:40] == 200 for age in run.replacement.age), np.ones(4, bool)]
     assert all(old_units.sum() > 5 for old_units in old[1:3])

@@ -238,7 +238,7 @@ def test_what_decays_to_nothing_ends_at_0() -> None:
         weight[:, 0] = 0
     run.run_task(0, ignore)
     run.weights[0][:, 0] = 0
-    run.learn(np.zeros(400, np.int64), np.arange(20), np.random.default_rng(0), ignore)  # the image that is empty
+    run.learn(np.zeros(400, np.int64), np.arange(20), 0, ignore)  # the image that is empty
     for name in ("mean", "variance", "error_y", "error_1"):
         values = np.abs(getattr(run.normalization, name)[:, :12])
         assert ((values == 0) | (values > np.finfo(np.float32).tiny)).all(), name

@@ -8,6 +8,8 @@ import torch
 
 from cbp_experiments.learners import Learner, Step, UnitReplacement, build_step
 from cbp_experiments.networks import ConvNet, StackedConvNet
+from tests.drawing import uniform
+from tests.recording import replacements
 
 INPUTS, WIDTH = 3 * 32 * 32, 8
 NETWORK = ConvNet(WIDTH)
@@ -24,7 +26,7 @@ class Trial:
         self.network: StackedConvNet = NETWORK.stack(weights, biases, torch.device("cpu"), torch.float64)
         learner = Learner(name="cbp", **({"step_size": 0.05, "replacement_rate": 0.25, "decay_rate": 0.9} | keys))
         self.step: Step = build_step(learner, self.network, BOUNDS)
-        self.step.generators = [np.random.default_rng(run) for run in range(runs)]
+        self.step.begin_task(range(runs))
         self.replacement = next(m for m in self.step.mechanisms if isinstance(m, UnitReplacement))
         self.data = np.random.default_rng(9)
         self.runs = runs
@@ -35,7 +37,7 @@ class Trial:
 
     def update(self) -> list[tuple[int, int, int]]:
         self.step(*self.batch())
-        return self.replacement.events
+        return replacements(self.replacement)
 
 
 def out_of(network: StackedConvNet, run: int, layer: int, unit: int) -> torch.Tensor:
@@ -58,12 +60,12 @@ def test_a_replaced_filter_is_new_and_silent() -> None:
     for _ in range(3):
         assert trial.update() == []
     before = [parameter.detach().clone() for parameter in trial.network.parameters]
-    draws = [np.random.default_rng(run) for run in range(2)]
     events = trial.update()
     assert {layer for _, layer, _ in events} == due  # of 8 units an eighth is one
     for run, layer, unit in events:
-        fresh = draws[run].uniform(-BOUNDS[layer], BOUNDS[layer], into(trial.network, run, layer, unit).shape)
-        np.testing.assert_array_equal(into(trial.network, run, layer, unit).detach().numpy(), fresh)
+        weights = into(trial.network, run, layer, unit).detach().numpy()
+        fresh = BOUNDS[layer] * (2 * uniform(run, 4, "replacement", layer, weights.size) - 1)
+        np.testing.assert_allclose(weights.ravel(), fresh, rtol=0, atol=1e-15)
         assert trial.network.biases[layer][run, unit] == 0
         following = [u for r, other, u in events if (r, other) == (run, layer + 1)]
         silent = out_of(trial.network, run, layer, unit)

@@ -26,7 +26,7 @@ def stack(runs: int = 1) -> StackedMLP:
 def step_of(runs: int = 1, **keys: Any) -> Step:
     learner = Learner(name="test", **({"step_size": 0.1} | keys))
     step = build_step(learner, stack(runs), NETWORK.bounds(INPUTS, CLASSES))
-    step.generators = [np.random.default_rng(run) for run in range(runs)]
+    step.begin_task(range(runs))
     return step
 
 

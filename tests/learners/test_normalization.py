@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from cbp_experiments.learners import Learner, Step, build_step
 from cbp_experiments.learners.normalization import BatchNormalization, OnlineNormalization
 from cbp_experiments.networks import MLP, StackedMLP
+from tests.drawing import uniform
 
 INPUTS, CLASSES, WIDTH = 5, 3, 6
 
@@ -21,7 +22,7 @@ def step_of(runs: int = 1, activation: str = "relu", **keys: Any) -> Step:
     stacked = StackedMLP(network, weights, torch.device("cpu"), torch.float64)
     learner = Learner(name="test", **({"step_size": 0.1} | keys))
     step = build_step(learner, stacked, network.bounds(INPUTS, CLASSES))
-    step.begin_task([np.random.default_rng(run) for run in range(runs)])
+    step.begin_task(range(runs))
     return step
 
 
@@ -295,11 +296,11 @@ def test_gains_are_parameters_like_the_others() -> None:
 
 
 def test_dropout_s_gradient_is_that_of_its_mask() -> None:
-    """The mask comes from the run's generator; with it, a plain network in torch makes the same update."""
+    """The mask comes from the run's draws; with it, a plain network in torch makes the same update."""
     step, (x, y) = step_of(dropout=0.4), batch(1, 3)
     parameters = [p[0].detach().clone().requires_grad_() for p in step.network.parameters]
-    source = np.random.default_rng(0)
-    masks = [torch.from_numpy((source.random((3, WIDTH)) >= 0.4) / 0.6) for _ in range(2)]
+    draws = [uniform(0, 1, "dropout", layer, 3 * WIDTH).reshape(3, WIDTH) for layer in range(2)]
+    masks = [torch.from_numpy((drawn >= 0.4) / 0.6) for drawn in draws]
     assert all(0 < (mask == 0).sum() < mask.numel() for mask in masks)
     h = x[0]
     for layer, mask in enumerate(masks):

@@ -10,6 +10,8 @@ import torch
 from cbp_experiments.learners import Learner, Step, UnitReplacement, build_step
 from cbp_experiments.learners.normalization import Normalization
 from cbp_experiments.networks import MLP, StackedMLP
+from tests.drawing import uniform
+from tests.recording import replacements
 
 INPUTS, CLASSES = 3, 2
 
@@ -18,24 +20,28 @@ class Trial:
     """One learner on one network, with what its unit replacement keeps at hand."""
 
     def __init__(self, width: int = 4, depth: int = 2, runs: int = 1, activation: str = "elu", **keys: Any):
+        self.runs = runs
         network = MLP(width, depth, activation)
         weights = [network.initial_weights(run, INPUTS, CLASSES) for run in range(runs)]
         self.bounds = network.bounds(INPUTS, CLASSES)
         self.network = StackedMLP(network, weights, torch.device("cpu"), torch.float64)
         learner = Learner(name="cbp", **({"step_size": 0.01, "replacement_rate": 0.25, "decay_rate": 0.9} | keys))
         self.step: Step = build_step(learner, self.network, self.bounds)
-        self.step.generators = [np.random.default_rng(run) for run in range(runs)]
+        self.begin()
         [mechanism] = self.step.mechanisms
         assert isinstance(mechanism, UnitReplacement)
         self.replacement = mechanism
         self.data = np.random.default_rng(99)
-        self.runs = runs
+
+    def begin(self) -> None:
+        """A task, whose key is the run's number."""
+        self.step.begin_task(range(self.runs))
 
     def update(self, size: int = 1) -> list[tuple[int, int, int]]:
         """One update on random data: the replacements (run, layer, unit)."""
         x = torch.from_numpy(self.data.random((self.runs, size, INPUTS)))
         self.step(x, torch.from_numpy(self.data.integers(0, CLASSES, (self.runs, size))))
-        return self.replacement.events
+        return replacements(self.replacement)
 
     def weight(self, layer: int, run: int = 0) -> np.ndarray:
         return self.network.weights[layer][run].detach().numpy()
@@ -93,18 +99,18 @@ def load(trial: Trial, other: Trial) -> None:
             ours.copy_(theirs)
         for name, tensor in other.replacement.state.items():
             trial.replacement.state[name].copy_(tensor)
+    trial.begin()
 
 
 def test_a_replaced_unit_is_new_and_silent() -> None:
     trial = Trial(maturity_threshold=3, replacement_rate=0.25)
     for _ in range(3):
         trial.update()
-    generator = np.random.default_rng(0)  # the run's own, from its beginning
     (_, _, first), (_, _, second) = trial.update()
-    fresh = generator.uniform(-trial.bounds[0], trial.bounds[0], INPUTS)
-    np.testing.assert_array_equal(trial.weight(0)[:, first], fresh)
-    row = generator.uniform(-trial.bounds[1], trial.bounds[1], 4)
-    np.testing.assert_array_equal(trial.weight(1)[:, second], row)
+    fresh = trial.bounds[0] * (2 * uniform(0, 4, "replacement", 0, INPUTS) - 1)
+    np.testing.assert_allclose(trial.weight(0)[:, first], fresh, rtol=0, atol=1e-15)
+    row = trial.bounds[1] * (2 * uniform(0, 4, "replacement", 1, 4) - 1)
+    np.testing.assert_allclose(trial.weight(1)[:, second], row, rtol=0, atol=1e-15)
     assert (trial.weight(2)[second] == 0).all()
     for layer, unit in ((0, first), (1, second)):
         assert trial.network.biases[layer][0, unit] == 0

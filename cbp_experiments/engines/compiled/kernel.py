@@ -11,6 +11,7 @@ import numpy as np
 
 from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all, catch_up_rows, update_layer_adam
 from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.engines.compiled.draws import next_update, uniform
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
 from cbp_experiments.engines.compiled.normalizing import control, normalize, normalized
@@ -23,6 +24,7 @@ from cbp_experiments.engines.compiled.structures import (
     SWISH,
     TANH,
     Adam,
+    Draws,
     Examples,
     Network,
     Noise,
@@ -47,7 +49,7 @@ def learn(
     scratch: Scratch,
     order: np.ndarray,
     position: np.ndarray,
-    rng: np.random.Generator,
+    draws: Draws,
     begin: int,
     end: int,
     settle: bool,
@@ -67,8 +69,9 @@ def learn(
     for t in range(begin, end):
         if replacement.rate > 0 and t % RESUM_EVERY == 0:
             sum_magnitudes(network, replacement)
+        next_update(draws, t + 1)
         example = order[t]
-        forward(network, examples, normalization, scratch, example, position, True, update.dropout, noise, adam, rng)
+        forward(network, examples, normalization, scratch, example, position, True, update.dropout, noise, adam, draws)
         step_size = network.weights.dtype.type(1) if adam.on else update.step_size
         losses[t], hits[t] = softmax_step(network, scratch, examples.labels[example], step_size)
         if not np.isfinite(losses[t]):
@@ -94,7 +97,7 @@ def learn(
             for layer in range(layers - 1):
                 track_utility(network, replacement, scratch, layer)
             for layer in range(layers - 1):
-                replace_units(network, normalization, adam, replacement, scratch, layer, rng, t, events)
+                replace_units(network, normalization, adam, replacement, scratch, layer, draws, t, events)
     if settle:
         if noise.std > 0:
             settle_all(network, noise)
@@ -116,7 +119,7 @@ def forward(
     dropout: float,
     noise: Noise,
     adam: Adam,
-    rng: np.random.Generator,
+    draws: Draws,
 ) -> None:
     """Activations of one example in `scratch.h`, and for each layer the inputs that are not 0."""
     count = 0
@@ -146,7 +149,7 @@ def forward(
         if layer + 1 < layers:
             activate(network, scratch, layer + 1)
             if dropout > 0:
-                drop(network, scratch, layer + 1, dropout, rng)
+                drop(network, scratch, layer + 1, dropout, draws)
 
 
 @inlined
@@ -172,12 +175,12 @@ def activate(network: Network, scratch: Scratch, layer: int) -> None:
 
 
 @inlined
-def drop(network: Network, scratch: Scratch, layer: int, dropout: float, rng: np.random.Generator) -> None:
+def drop(network: Network, scratch: Scratch, layer: int, dropout: float, draws: Draws) -> None:
     """Dropout (learners/dropout.py) of a hidden layer's activations."""
     h, slope, rows, x = scratch.h[layer], scratch.slope[layer], scratch.rows[layer], scratch.x[layer]
     count = 0
     for i in range(network.sizes[layer]):
-        kept = h.dtype.type((rng.random() >= dropout) / (1 - dropout))
+        kept = h.dtype.type((uniform(draws, draws.dropout[layer - 1], i) >= dropout) / (1 - dropout))
         h[i] *= kept
         slope[i] *= kept
         rows[count], x[count] = i, h[i]
@@ -296,12 +299,12 @@ def features(
     scratch: Scratch,
     rows: np.ndarray,
     position: np.ndarray,
-    rng: np.random.Generator,
+    draws: Draws,
     out: np.ndarray,
 ) -> None:
     """Activations of the examples `rows` in `out [hidden layers, len(rows), width]`, without learning or dropout."""
     for k in range(len(rows)):
-        forward(network, examples, normalization, scratch, rows[k], position, False, 0.0, noise, adam, rng)
+        forward(network, examples, normalization, scratch, rows[k], position, False, 0.0, noise, adam, draws)
         for layer in range(len(network.starts) - 1):
             for i in range(network.sizes[layer + 1]):
                 out[layer, k, i] = scratch.h[layer + 1, i]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from cbp_experiments.engines.compiled.compiling import exact, inlined
+from cbp_experiments.engines.compiled.draws import uniform
 from cbp_experiments.engines.compiled.layers import matrix
 from cbp_experiments.engines.compiled.normalizing import renew_normalization
 from cbp_experiments.engines.compiled.structures import (
@@ -11,6 +12,7 @@ from cbp_experiments.engines.compiled.structures import (
     CONTRIBUTION,
     RANDOM,
     Adam,
+    Draws,
     Network,
     Normalization,
     Replacement,
@@ -78,7 +80,7 @@ def replace_units(
     replacement: Replacement,
     scratch: Scratch,
     layer: int,
-    rng: np.random.Generator,
+    draws: Draws,
     t: int,
     events: np.ndarray,
 ) -> None:
@@ -93,17 +95,17 @@ def replace_units(
     ranking = scratch.back  # free between updates
     for i in range(n):
         if replacement.utility_kind == RANDOM:
-            ranking[i] = rng.random()
+            ranking[i] = uniform(draws, draws.ranking[layer], i)
         else:
             ranking[i] = replacement.utility[layer, i] / replacement.correction[layer, i]
             if replacement.utility_kind == ADAPTABLE_CONTRIBUTION and age[i] == 1:
                 ranking[i] = 0  # the mean activation is the activation, but for rounding
         if age[i] <= replacement.maturity_threshold:
             ranking[i] = np.inf
-    for _ in range(min(due, mature)):
+    for k in range(min(due, mature)):
         unit = np.argmin(ranking[:n])
         ranking[unit] = np.inf
-        renew_unit(network, replacement, layer, unit, rng)
+        renew_unit(network, replacement, layer, unit, draws, k)
         if normalization.on and normalization.reset:
             renew_normalization(normalization, layer, unit)
         if adam.on:
@@ -128,13 +130,16 @@ def take_due(to_replace: np.ndarray, layer: int, rate: float, mature: int) -> in
 
 
 @inlined
-def renew_unit(network: Network, replacement: Replacement, layer: int, unit: int, rng: np.random.Generator) -> None:
-    """Fresh incoming weights, bias and outgoing weights 0, and the sums of |w| that follow from it."""
+def renew_unit(network: Network, replacement: Replacement, layer: int, unit: int, draws: Draws, k: int) -> None:
+    """Fresh incoming weights, bias and outgoing weights 0, and the sums of |w| that follow from it.
+
+    `k` other units of the layer were replaced at this update.
+    """
     w, bound, scale = matrix(network, layer), replacement.bounds[layer], network.scale[0]
     replacement.incoming[layer, unit] = 0
     for i in range(network.sizes[layer]):
         before = abs(w[i, unit])
-        w[i, unit] = (-bound + 2 * bound * rng.random()) / scale
+        w[i, unit] = (-bound + 2 * bound * fresh(draws, layer, k * network.sizes[layer] + i)) / scale
         replacement.outgoing[layer, i] += abs(w[i, unit]) - before
         replacement.incoming[layer, unit] += abs(w[i, unit])
     network.biases[layer, unit] = 0
@@ -152,6 +157,15 @@ def renew_unit(network: Network, replacement: Replacement, layer: int, unit: int
     replacement.mean_activation[layer, unit] = 0
     replacement.correction[layer, unit] = 0
     replacement.age[layer, unit] = 0
+
+
+@inlined
+def fresh(draws: Draws, layer: int, i: int) -> float:
+    """Number i for the incoming weights of the units replaced in a layer at this update, in [0, 1)."""
+    if draws.taken[0] < len(draws.given):
+        draws.taken[0] += 1
+        return draws.given[draws.taken[0] - 1]
+    return uniform(draws, draws.replacement[layer], i)
 
 
 @inlined

@@ -121,6 +121,18 @@ class Replacement(NamedTuple):
     replaced: np.ndarray  # int64 [1]: units replaced so far
 
 
+class Draws(NamedTuple):
+    """What the run draws at an update (draws.py): keys of the task and the update, and of each purpose by layer."""
+
+    task: np.ndarray  # uint64 [1]
+    now: np.ndarray  # uint64 [1]
+    dropout: np.ndarray  # uint64 [hidden layers], like the rest
+    ranking: np.ndarray
+    replacement: np.ndarray
+    given: np.ndarray  # float64: uniform numbers for fresh weights to take in place of drawn ones; empty but in tests
+    taken: np.ndarray  # int64 [1], how many
+
+
 class Scratch(NamedTuple):
     """Work space of one run, by layer: activations and slopes, steps (step size x gradient), and the active inputs."""
 

@@ -1,0 +1,32 @@
+"""learners/draws.py compiled: number i of a purpose at an update, of one run."""
+
+import numpy as np
+
+from cbp_experiments import seeding
+from cbp_experiments.engines.compiled.compiling import inlined
+from cbp_experiments.engines.compiled.structures import Draws
+
+u64 = np.uint64
+GOLDEN = u64(seeding.GOLDEN)
+FACTOR1, FACTOR2 = map(u64, seeding.FACTORS)
+SHIFT1, SHIFT2, SHIFT3 = map(u64, seeding.SHIFTS)
+
+
+@inlined
+def next_update(draws: Draws, update: int) -> None:
+    """Before anything is drawn at an update, counted from 1 in its task."""
+    draws.now[0] = mixed(draws.task[0] + u64(update) * GOLDEN)
+
+
+@inlined
+def uniform(draws: Draws, purpose: np.uint64, i: int) -> float:
+    """In [0, 1), a multiple of 2^-53."""
+    return np.float64(mixed(draws.now[0] + purpose + u64(i) * GOLDEN) >> u64(11)) * 2.0**-53
+
+
+@inlined
+def mixed(word: np.uint64) -> np.uint64:
+    """seeding.mixed."""
+    word = (word ^ (word >> SHIFT1)) * FACTOR1
+    word = (word ^ (word >> SHIFT2)) * FACTOR2
+    return word ^ (word >> SHIFT3)

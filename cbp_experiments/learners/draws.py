@@ -1,0 +1,78 @@
+"""What a learner draws at an update: counter-based, made where the networks are, without asking the device anything."""
+
+from collections.abc import Sequence
+from math import ceil, prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cbp_experiments.seeding import FACTORS, GOLDEN, SHIFTS, purpose_key
+
+
+class Draws:
+    """Random numbers of R runs: number i of a purpose at an update depends on (seed, task, update, purpose, i) alone.
+
+    Equal on a CPU and a GPU: words and uniform numbers to the last bit, normal ones to rounding. All changes of state
+    are in place, so that a CUDA graph may hold them.
+    """
+
+    def __init__(self, runs: int, device: torch.device):
+        self._task = torch.zeros(runs, dtype=torch.int64, device=device)
+        self._updates = torch.zeros((), dtype=torch.int64, device=device)
+        self._now = torch.zeros(runs, dtype=torch.int64, device=device)
+
+    def begin_task(self, keys: Sequence[int], updates: int = 0) -> None:
+        """`keys[r]` is run r's `seeding.task_key`; `updates` of the task are made already."""
+        self._task.copy_(torch.tensor([_signed(key) for key in keys]))
+        self._updates.fill_(updates)
+
+    def next_update(self) -> None:
+        """Before anything is drawn at an update."""
+        self._updates += 1
+        self._now.copy_(_mixed(self._task + self._updates * _signed(GOLDEN)))
+
+    def words(self, purpose: str, index: int, count: int) -> Tensor:
+        """64 random bits each: int64 `[R, count]`.
+
+        The same at every call with this purpose and index (a layer's, say) within an update.
+        """
+        counters = torch.arange(count, device=self._now.device) * _signed(GOLDEN)
+        return _mixed(counters + (self._now + _signed(purpose_key(purpose, index))).unsqueeze(1))
+
+    def uniform(self, purpose: str, index: int, shape: Sequence[int]) -> Tensor:
+        """Uniform in [0, 1), multiples of 2^-53: float64 `[R, *shape]`."""
+        words = _shifted(self.words(purpose, index, prod(shape)), 11)
+        return (words.double() * 2.0**-53).unflatten(1, tuple(shape))
+
+    def bernoulli(self, purpose: str, index: int, shape: Sequence[int], probability: float) -> Tensor:
+        """Whether `uniform` is below `probability`: bool `[R, *shape]`."""
+        words = _shifted(self.words(purpose, index, prod(shape)), 11)
+        return (words < ceil(probability * 2.0**53)).unflatten(1, tuple(shape))
+
+    def normal(self, purpose: str, index: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """N(0, 1) by Box and Muller 1958, two of a word of 64 bits: `[R, *shape]`. None is beyond 6.7."""
+        words = self.words(purpose, index, -(-prod(shape) // 2))
+        radius = ((_shifted(words, 32).to(dtype) + 1) * 2.0**-32).log_().mul_(-2).sqrt_()
+        angle = (words & 0xFFFFFFFF).to(dtype).mul_(2 * np.pi * 2.0**-32)
+        normals = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+        return normals[:, : prod(shape)].unflatten(1, tuple(shape))
+
+
+def _mixed(words: Tensor) -> Tensor:
+    """seeding.mixed, in place: the products of int64 wrap as those of uint64 do."""
+    for shift, factor in zip(SHIFTS, (*FACTORS, 1), strict=True):
+        words ^= _shifted(words, shift)
+        if factor != 1:
+            words *= _signed(factor)
+    return words
+
+
+def _shifted(words: Tensor, shift: int) -> Tensor:
+    """A logical shift to the right."""
+    return (words >> shift).bitwise_and_((1 << (64 - shift)) - 1)
+
+
+def _signed(word: int) -> int:
+    """The int64 with the bits of a uint64."""
+    return word - (word >> 63 << 64)
