@@ -30,7 +30,7 @@ class Shown:
         if [_kind(tensor) for tensor in ours] != [_kind(tensor) for tensor in theirs]:
             return self
         for tensor, memory in zip(ours, theirs, strict=True):
-            if memory is not None and memory is not tensor:
+            if tensor is not None and memory is not None and memory is not tensor:
                 memory.copy_(tensor)
         return held
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Where = tuple[slice | Tensor, ...]  # an index into a weight `[R, ...]`
+Where = tuple[int | slice | Tensor, ...]  # an index into a weight `[R, ...]`
 
 
 class ForwardHook(Protocol):
@@ -138,8 +138,8 @@ class StackedNetwork:
 
     def incoming(self, layer: int, units: Tensor) -> Where:
         """Where in `weights[layer]` the weights into `units [R, K]` are: values of `[R, K, ...]`."""
-        runs, units = self.of_runs(units)
-        return runs, slice(None), units
+        runs, unit = self.of_runs(units)
+        return runs, slice(None), unit
 
     def outgoing(self, layer: int, units: Tensor) -> Where:
         """Where in `weights[layer + 1]` the weights out of the `units [R, K]` of hidden layer `layer` are."""

@@ -1,4 +1,4 @@
-"""An update of the ensemble engine asks its device for nothing: the host runs ahead of a GPU, and a graph can hold it."""
+"""An update of the ensemble engine asks its device for nothing: the host runs ahead of it, and a graph can hold it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
