@@ -48,9 +48,9 @@ class PlainConvRun:
         ).to(device)  # fmt: skip
         self.sgd = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=0.9)
 
-    def learn(self, batches: list[np.ndarray]) -> None:
+    def learn(self, batches: Sequence[np.ndarray | torch.Tensor]) -> None:
         for batch in batches:
-            rows = torch.from_numpy(batch).to(self.x.device)
+            rows = torch.as_tensor(batch).to(self.x.device)
             loss = nn.functional.cross_entropy(self.network(self.x[rows]), self.y[rows])
             self.sgd.zero_grad()
             loss.backward()

@@ -32,15 +32,23 @@ class PlainRun:
                 self.network.parameters(), learner.step_size, learner.momentum, weight_decay=learner.weight_decay
             )
         self.noise = learner.perturbation_std
+        self.learner = learner
         self.replacement = PlainReplacement(learner, self.linear_layers()) if learner.replacement_rate else None
+
+    def to(self, device: str) -> "PlainRun":
+        """Before the first update."""
+        self.network.to(device)
+        if self.replacement:
+            self.replacement = PlainReplacement(self.learner, self.linear_layers())
+        return self
 
     def linear_layers(self) -> list[nn.Linear]:
         return [layer for layer in self.network if isinstance(layer, nn.Linear)]
 
     def learn(self, x: Tensor, y: Tensor) -> tuple[float, float]:
         """One update for each row of `x [N, 784]`, `y [N]`: the percentage right before it, and the mean loss."""
-        correct = torch.zeros(())
-        total = torch.zeros(())
+        correct = torch.zeros((), device=x.device)
+        total = torch.zeros((), device=x.device)
         for example, label in zip(x.split(1), y.split(1), strict=True):
             logits, hidden = self.forward(example)
             loss = F.cross_entropy(logits, label)
@@ -71,7 +79,7 @@ class PlainReplacement:
 
     def __init__(self, learner: Learner, layers: list[nn.Linear]):
         self.learner, self.layers = learner, layers
-        self.utility, self.activation, self.age = ([torch.zeros(n.out_features) for n in layers[:-1]] for _ in range(3))
+        self.utility, self.activation, self.age = ([torch.zeros_like(n.bias) for n in layers[:-1]] for _ in range(3))
         self.due = [0.0] * (len(layers) - 1)
 
     @torch.no_grad()
@@ -99,7 +107,7 @@ class PlainReplacement:
         self.due[i] -= count
         utility = self.utility[i][eligible] / (1 - self.learner.decay_rate ** self.age[i][eligible])
         units = eligible[torch.topk(utility, count, largest=False).indices]
-        fresh = torch.empty(count, self.layers[i].in_features)
+        fresh = torch.empty_like(self.layers[i].weight[units])
         self.layers[i].weight[units] = nn.init.kaiming_uniform_(fresh, nonlinearity="relu")
         self.layers[i].bias[units] = 0.0
         self.layers[i + 1].weight[:, units] = 0.0
