@@ -1,7 +1,7 @@
 """Time for one update of one run on a GPU, 1, 8 and 30 runs at once, against the plain PyTorch loop there:
 make bench DEVICE=cuda
 
-The contestants take turns, and all begin with fresh weights. "launched" is the ensemble engine kernel by kernel
+The contestants take turns, and all begin with fresh weights. The plain loop of the convolutional network is BP. "launched" is the ensemble engine kernel by kernel
 (engine.graph=off), "graph" its CUDA graph. The kernels that take most of the time follow.
 """
 
@@ -52,7 +52,7 @@ def problems(device: str) -> Iterator[tuple[Problem, Callable[[], None]]]:
     task = images.task(0, 0)
     bp = Learner(name="bp", step_size=0.01, momentum=0.9)
     for learner in (bp, replace(bp, name="cbp", replacement_rate=3e-4)):
-        conv = PlainConvRun(learner, 128, images, task, torch.device(device))
+        conv = PlainConvRun(128, images, task, torch.device(device))
         batches = [torch.from_numpy(batch).to(device) for batch in task.order.reshape(UPDATES, -1)]
         yield (
             Problem(images, ConvNet(128), learner, Measurements(features=[]), options),
