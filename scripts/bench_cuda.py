@@ -1,8 +1,9 @@
 """Time for one update of one run on a GPU, 1, 8 and 30 runs at once, against the plain PyTorch loop there:
 make bench DEVICE=cuda
 
-The contestants take turns, and all begin with fresh weights. The plain loop of the convolutional network is BP. "launched" is the ensemble engine kernel by kernel
-(engine.graph=off), "graph" its CUDA graph. The kernels that take most of the time follow.
+The contestants take turns, and all begin with fresh weights. "launched" is the ensemble engine kernel by kernel
+(engine.graph=off), "graph" its CUDA graph; the plain loop of the convolutional network is BP. The kernels that take
+most of the time follow.
 """
 
 import time
@@ -38,8 +39,8 @@ def problems(device: str) -> Iterator[tuple[Problem, Callable[[], None]]]:
     x = (torch.from_numpy(stream.images[order]).float() * stream.scale).to(device)
     y = torch.from_numpy(stream.labels[order]).to(device)
     bp = Learner(name="bp", step_size=0.003)
-    learners = bp, replace(bp, name="cbp", replacement_rate=1e-4)
-    learners += (replace(bp, name="snp", weight_decay=1e-4, perturbation_std=1e-5),)
+    learners = [bp, replace(bp, name="cbp", replacement_rate=1e-4)]
+    learners += [replace(bp, name="snp", weight_decay=1e-4, perturbation_std=1e-5)]
     for width in (100, 2000):
         for learner in learners:
             plain = PlainRun(learner, width).to(device)
@@ -51,9 +52,9 @@ def problems(device: str) -> Iterator[tuple[Problem, Callable[[], None]]]:
     images = images.shortened(UPDATES * images.batch_size)
     task = images.task(0, 0)
     bp = Learner(name="bp", step_size=0.01, momentum=0.9)
+    batches = [torch.from_numpy(batch).to(device) for batch in task.order.reshape(UPDATES, -1)]
     for learner in (bp, replace(bp, name="cbp", replacement_rate=3e-4)):
         conv = PlainConvRun(128, images, task, torch.device(device))
-        batches = [torch.from_numpy(batch).to(device) for batch in task.order.reshape(UPDATES, -1)]
         yield (
             Problem(images, ConvNet(128), learner, Measurements(features=[]), options),
             lambda conv=conv: conv.learn(batches),  # type: ignore[misc]
@@ -123,4 +124,5 @@ def print_kernels(work: Callable[[], None]) -> None:
 
 
 def _named(problem: Problem) -> str:
-    return f"{problem.network.kind:>8}{problem.network.width:8}{problem.learner.name:>8}"
+    network = "mlp" if isinstance(problem.network, MLP) else "conv"
+    return f"{network:>8}{problem.network.width:8}{problem.learner.name:>8}"
