@@ -13,7 +13,7 @@ from torch import Tensor
 from cbp_experiments.engines import base
 from cbp_experiments.engines.abilities import check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
-from cbp_experiments.engines.graphs import Graphed, Learn, takes_graphs
+from cbp_experiments.engines.graphs import Graph, takes_graphs
 from cbp_experiments.engines.shown import Shown, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import build_step
@@ -37,8 +37,7 @@ class Ensemble:
         self.underway: Underway | None = None
         self.begun: int | None = None  # the task whose draws and schedules the step has
         self.shown: Shown | None = None
-        graph = takes_graphs(self.device, problem.options, self.step.mechanisms)
-        self.update: Learn = Graphed(self._learn_rows) if graph else self._learn_rows
+        self.graph = Graph() if takes_graphs(self.device, problem.options, self.step.mechanisms) else None
 
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
@@ -78,7 +77,6 @@ class Ensemble:
         made, reported = 0, time.monotonic()
         for batch in order[:, now.position :].split(self.problem.stream.batch_size, dim=1):
             losses, right = self.update(batch)
-            self.step.between_updates()
             now.loss.add_(losses, alpha=batch.shape[1])
             now.correct += right
             now.position += batch.shape[1]
@@ -93,11 +91,17 @@ class Ensemble:
 
     def present(self, shown: Shown) -> None:
         """Let updates see `shown`: a graph where it saw what came before."""
-        if isinstance(self.update, Graphed):
+        if self.graph:
             shown = shown.in_place_of(self.shown or shown)
             if shown is not self.shown:
-                self.update.forget()
+                self.graph.forget()
         self.shown = shown
+
+    def update(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """One update from the rows `[R, B]` of what is shown: losses and right predictions, `[R]` each."""
+        outcome = self.graph(self._learn_rows, rows) if self.graph else self._learn_rows(rows)
+        self.step.between_updates()
+        return outcome
 
     def _learn_rows(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         assert self.shown is not None

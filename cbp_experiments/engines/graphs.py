@@ -1,13 +1,15 @@
 """An update of the ensemble engine on a GPU as a CUDA graph: one launch instead of some hundred."""
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from cbp_experiments.engines.base import EngineOptions
+from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Mechanism
-from cbp_experiments.progress import say
 
 WARM_UP = 3  # updates before the capture: libraries choose their algorithms and allocate what they keep
 
@@ -19,42 +21,53 @@ def takes_graphs(device: torch.device, options: EngineOptions, mechanisms: Seque
     return device.type == "cuda" and options.graph == "auto" and all(m.capturable for m in mechanisms)
 
 
-class Graphed:
-    """`learn`, from rows `[R, B]` to losses `[R]` and right predictions `[R]`, repeated by a CUDA graph.
+class Graph:
+    """Repeats an update, from rows `[R, B]` to losses `[R]` and right predictions `[R]`, once it has seen a few.
 
-    What `learn` reads and writes besides must stay where it is in memory; `forget` it when that moves. Nothing may ask
-    the device for a value. Where the capture fails, for such a reason or another, that is said and `learn` is called.
+    What the update reads and writes besides must stay where it is in memory; `forget` it when that moves.
     """
 
-    def __init__(self, learn: Learn):
-        self.learn = learn
+    def __init__(self) -> None:
         self.forget()
-        self.failed = False
 
     def forget(self) -> None:
         self.calls = 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """An update. The results are overwritten by the next one."""
-        if self.graph is not None and rows.shape == self.rows.shape:
-            self.rows.copy_(rows)
-            self.graph.replay()
-            return self.outcome
-        self.calls += 1
-        if self.calls <= WARM_UP or self.graph is not None or self.failed:
-            return self.learn(rows)
-        return self._capture(rows)
+    def __call__(self, learn: Learn, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What `learn(rows)` does and gives; the next call overwrites it. `learn` is the same at every call.
 
-    def _capture(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Record an update and make it: recording alone changes nothing."""
-        self.rows, graph = rows.clone(), torch.cuda.CUDAGraph()
+        Raises ConfigError if it cannot be captured because it asks the device for a value, or else.
+        """
+        self.calls += 1
+        if self.graph is None and self.calls > WARM_UP:
+            self._capture(learn, rows)
+        if self.graph is None or rows.shape != self.rows.shape:
+            return learn(rows)
+        self.rows.copy_(rows)
+        self.graph.replay()
+        return self.outcome
+
+    def _capture(self, learn: Learn, rows: Tensor) -> None:
+        """Record an update, without making it."""
+        self.rows, graph = torch.empty_like(rows), torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
-                self.outcome = self.learn(self.rows)
+            with _no_garbage_collection(), torch.cuda.graph(graph):
+                self.outcome = learn(self.rows)
         except RuntimeError as error:
-            self.failed = True
-            say(f"no CUDA graph ({str(error).splitlines()[0]}): every update is launched kernel by kernel")
-            return self.learn(rows)
+            why = str(error).splitlines()[0]
+            raise ConfigError(f"the update cannot be captured as a CUDA graph ({why}); set engine.graph=off") from error
         self.graph = graph
-        return self(rows)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A graph or a tensor that is freed during a capture ends it."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -21,6 +21,7 @@ class Draws:
         self._task = torch.zeros(runs, dtype=torch.int64, device=device)
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
         self._now = torch.zeros(runs, dtype=torch.int64, device=device)
+        self._golden = torch.tensor(_signed(GOLDEN), device=device)
 
     def begin_task(self, keys: Sequence[int], updates: int = 0) -> None:
         """`keys[r]` is run r's `seeding.task_key`; `updates` of the task are made already."""
@@ -30,14 +31,14 @@ class Draws:
     def next_update(self) -> None:
         """Before anything is drawn at an update."""
         self._updates += 1
-        self._now.copy_(_mixed(self._task + self._updates * _signed(GOLDEN)))
+        self._now.copy_(_mixed(self._task + self._updates * self._golden))
 
     def words(self, purpose: str, index: int, count: int) -> Tensor:
         """64 random bits each: int64 `[R, count]`.
 
         The same at every call with this purpose and index (a layer's, say) within an update.
         """
-        counters = torch.arange(count, device=self._now.device) * _signed(GOLDEN)
+        counters = torch.arange(count, device=self._now.device) * self._golden
         return _mixed(counters + (self._now + _signed(purpose_key(purpose, index))).unsqueeze(1))
 
     def uniform(self, purpose: str, index: int, shape: Sequence[int]) -> Tensor:
