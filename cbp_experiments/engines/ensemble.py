@@ -21,6 +21,9 @@ from cbp_experiments.seeding import task_key
 from cbp_experiments.streams import Examples, Task
 from cbp_experiments.streams.base import PROBE_EXAMPLES
 
+# A GPU's convolutions give the same bits every time, and float32 is float32.
+repeatable = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+
 
 class Ensemble:
     """Group of all given seeds (engines.base.Group). Runs share nothing: each has its own weights and stream."""
@@ -67,6 +70,7 @@ class Ensemble:
             for run, columns in enumerate(now.measured)
         ]
 
+    @repeatable
     def learn(self, shown: Shown, order: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
         """Learn from the rows `order [R, examples]`: the sums `[R]` of their losses and of the right predictions.
 
@@ -134,12 +138,14 @@ class Ensemble:
         images, labels, _ = side_by_side([Examples(stream.images, stream.labels)], self.device)
         return images, labels, torch.zeros(len(self.seeds), 1, dtype=torch.int64, device=self.device)
 
+    @repeatable
     @torch.no_grad()
     def _measure(self, task: int, shown: Shown) -> list[Row]:
         rows = shown.rows(self.problem.stream.probe(seed, task) for seed in self.seeds)
         _, hidden = self.network.forward(shown.inputs(rows))
         return self.problem.measurements.take(task, hidden, self.network.weights)
 
+    @repeatable
     @torch.no_grad()
     def _test(self, shown: Shown, rows: Tensor) -> list[float]:
         """The share of `rows [R, B]` that the bare network of each run gets right."""

@@ -1,12 +1,14 @@
 """What a learner draws at an update: counter-based, made where the networks are, without asking the device anything."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from math import ceil, prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cbp_experiments.progress import say
 from cbp_experiments.seeding import FACTORS, GOLDEN, SHIFTS, purpose_key
 
 
@@ -38,8 +40,10 @@ class Draws:
 
         The same at every call with this purpose and index (a layer's, say) within an update.
         """
-        counters = torch.arange(count, device=self._now.device) * self._golden
-        return _mixed(counters + (self._now + _signed(purpose_key(purpose, index))).unsqueeze(1))
+        return _words(self._begin(purpose, index), self._golden, count)
+
+    def _begin(self, purpose: str, index: int) -> Tensor:
+        return self._now + _signed(purpose_key(purpose, index))
 
     def uniform(self, purpose: str, index: int, shape: Sequence[int]) -> Tensor:
         """Uniform in [0, 1), multiples of 2^-53: float64 `[R, *shape]`."""
@@ -53,11 +57,32 @@ class Draws:
 
     def normal(self, purpose: str, index: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """N(0, 1) by Box and Muller 1958, two of a word of 64 bits: `[R, *shape]`. None is beyond 6.7."""
-        words = self.words(purpose, index, -(-prod(shape) // 2))
-        radius = ((_shifted(words, 32).to(dtype) + 1) * 2.0**-32).log_().mul_(-2).sqrt_()
-        angle = (words & 0xFFFFFFFF).to(dtype).mul_(2 * np.pi * 2.0**-32)
-        normals = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
-        return normals[:, : prod(shape)].unflatten(1, tuple(shape))
+        normals = _fused_normals(self._now.device) if self._now.is_cuda else _normals
+        pairs = normals(self._begin(purpose, index), self._golden, -(-prod(shape) // 2), dtype)
+        return pairs[:, : prod(shape)].unflatten(1, tuple(shape))
+
+
+def _words(begin: Tensor, golden: Tensor, count: int) -> Tensor:
+    return _mixed(torch.arange(count, device=begin.device) * golden + begin.unsqueeze(1))
+
+
+def _normals(begin: Tensor, golden: Tensor, pairs: int, dtype: torch.dtype) -> Tensor:
+    words = _words(begin, golden, pairs)
+    radius = ((_shifted(words, 32).to(dtype) + 1) * 2.0**-32).log_().mul_(-2).sqrt_()
+    angle = (words & 0xFFFFFFFF).to(dtype).mul_(2 * np.pi * 2.0**-32)
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+
+
+@cache
+def _fused_normals(device: torch.device) -> Callable[[Tensor, Tensor, int, torch.dtype], Tensor]:
+    """`_normals` in one kernel and not in thirty, each of which would read and write the GPU's memory."""
+    fused = torch.compile(_normals, dynamic=True)
+    try:
+        fused(torch.zeros(2, dtype=torch.int64, device=device), torch.tensor(1, device=device), 3, torch.float32)
+    except Exception as error:  # no C compiler for PyTorch's, say
+        say(f"noise is drawn slowly, because PyTorch cannot compile here ({str(error).splitlines()[0]})")
+        return _normals
+    return fused
 
 
 def _mixed(words: Tensor) -> Tensor:
