@@ -22,16 +22,15 @@ def recorded_ensemble(golden: Golden, dtype: str) -> RecordedEnsemble:
     """With the noise of the file in place of a perturbation's own: drawn as [out, in], or as a convolution's weight."""
     group = RecordedEnsemble(golden.problem(dtype), [int(golden.arrays["seed"])])
     rng = np.random.default_rng([int(golden.arrays["seed"]), 3])
-    biases: dict[int, np.ndarray] = {}  # drawn before the weights of their layer, and wanted after them
 
-    def noise(step: Step, i: int, parameter: torch.Tensor) -> torch.Tensor:
-        shape = parameter.shape[1:]
-        if i % 2 == 0:
-            biases[i + 1] = rng.standard_normal(step.network.biases[i // 2].shape[1:])
-            drawn = rng.standard_normal(shape) if len(shape) == 4 else rng.standard_normal(shape[::-1]).T
-        else:
-            drawn = biases[i]
-        return torch.from_numpy(drawn).to(parameter).unsqueeze(0)
+    def noise(step: Step, count: int, dtype: torch.dtype) -> torch.Tensor:
+        """Biases are drawn before the weights of their layer, and wanted after them."""
+        drawn: list[np.ndarray] = []
+        for weight, bias in zip(step.network.weights, step.network.biases, strict=True):
+            of_bias, shape = rng.standard_normal(bias.shape[1:]), weight.shape[1:]
+            of_weight = rng.standard_normal(shape) if len(shape) == 4 else rng.standard_normal(shape[::-1]).T
+            drawn += [of_weight.ravel(), of_bias]
+        return torch.from_numpy(np.concatenate(drawn)).to(dtype).unsqueeze(0)
 
     replacements = golden.replacement_draws()
 

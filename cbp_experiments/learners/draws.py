@@ -11,6 +11,8 @@ from torch import Tensor
 from cbp_experiments.progress import say
 from cbp_experiments.seeding import FACTORS, GOLDEN, SHIFTS, purpose_key
 
+Normals = Callable[[Tensor, Tensor, int, torch.dtype], tuple[Tensor, Tensor]]
+
 
 class Draws:
     """Random numbers of R runs: number i of a purpose at an update depends on (seed, task, update, purpose, i) alone.
@@ -59,24 +61,24 @@ class Draws:
         """N(0, 1) by Box and Muller 1958, two of a word of 64 bits: `[R, *shape]`. None is beyond 6.7."""
         normals = _fused_normals(self._now.device) if self._now.is_cuda else _normals
         pairs = normals(self._begin(purpose, index), self._golden, -(-prod(shape) // 2), dtype)
-        return pairs[:, : prod(shape)].unflatten(1, tuple(shape))
+        return torch.cat(pairs, dim=1)[:, : prod(shape)].unflatten(1, tuple(shape))
 
 
 def _words(begin: Tensor, golden: Tensor, count: int) -> Tensor:
     return _mixed(torch.arange(count, device=begin.device) * golden + begin.unsqueeze(1))
 
 
-def _normals(begin: Tensor, golden: Tensor, pairs: int, dtype: torch.dtype) -> Tensor:
+def _normals(begin: Tensor, golden: Tensor, pairs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     words = _words(begin, golden, pairs)
     radius = ((_shifted(words, 32).to(dtype) + 1) * 2.0**-32).log_().mul_(-2).sqrt_()
     angle = (words & 0xFFFFFFFF).to(dtype).mul_(2 * np.pi * 2.0**-32)
-    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+    return radius * angle.cos(), radius * angle.sin()
 
 
 @cache
-def _fused_normals(device: torch.device) -> Callable[[Tensor, Tensor, int, torch.dtype], Tensor]:
+def _fused_normals(device: torch.device) -> Normals:
     """`_normals` in one kernel and not in thirty, each of which would read and write the GPU's memory."""
-    fused = torch.compile(_normals, dynamic=True)
+    fused = torch.compile(_normals, dynamic=False)
     try:
         fused(torch.zeros(2, dtype=torch.int64, device=device), torch.tensor(1, device=device), 3, torch.float32)
     except Exception as error:  # no C compiler for PyTorch's, say

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from cbp_experiments.networks import Where, along_units
+from cbp_experiments.networks import Where, along_units, fill
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.base import Learner
@@ -57,8 +57,8 @@ class Normalization:
     def reset(self, layer: int, where: Where) -> None:
         """Make the normalization of units new, their gains included: those at `where` in a `[R, n]`."""
         for name, value in self.initial.items():
-            self.state[f"{name}_{layer}"][where] = value
-        self.gains[layer][where] = 1.0
+            fill(self.state[f"{name}_{layer}"], where, value)
+        fill(self.gains[layer], where, 1.0)
 
 
 class BatchNormalization(Normalization):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from cbp_experiments.networks import Where
+from cbp_experiments.networks import Where, fill
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.base import Learner
@@ -49,7 +49,7 @@ class SGD:
 
     def reset(self, parameter: int, where: Where) -> None:
         if self.momentum and self.reset_momentum:
-            self.state[f"velocity_{parameter}"][where] = 0.0
+            fill(self.state[f"velocity_{parameter}"], where, 0.0)
 
 
 class Adam:
@@ -82,7 +82,7 @@ class Adam:
         if self.state[f"updates_{parameter}"].shape != self.state[f"first_{parameter}"].shape:
             raise RuntimeError("this learner resets no units: Adam has one count for all weights of a parameter")
         for kept in ("first", "second", "updates"):
-            self.state[f"{kept}_{parameter}"][where] = 0.0
+            fill(self.state[f"{kept}_{parameter}"], where, 0.0)
 
 
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from cbp_experiments.learners.base import Mechanism
@@ -25,9 +26,12 @@ class Perturbation(Mechanism):
         self.std = std
 
     def after_update(self, step: Step, hidden: list[Tensor]) -> None:
-        for i, parameter in enumerate(step.network.parameters):
-            parameter.add_(self.noise(step, i, parameter), alpha=self.std)
+        parameters = step.network.parameters
+        sizes = [parameter[0].numel() for parameter in parameters]
+        noise = self.noise(step, sum(sizes), parameters[0].dtype).split(sizes, dim=1)
+        for parameter, own in zip(parameters, noise, strict=True):
+            parameter.add_(own.unflatten(1, parameter.shape[1:]), alpha=self.std)
 
-    def noise(self, step: Step, i: int, parameter: Tensor) -> Tensor:
-        """N(0, 1) for parameter i of the network, `[R, ...]`."""
-        return step.draws.normal("perturbation", i, parameter.shape[1:], parameter.dtype)
+    def noise(self, step: Step, count: int, dtype: torch.dtype) -> Tensor:
+        """N(0, 1) for all parameters of the network one after the other: `[R, count]`."""
+        return step.draws.normal("perturbation", 0, (count,), dtype)

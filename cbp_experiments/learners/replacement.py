@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cbp_experiments.learners.base import Learner, Mechanism
 from cbp_experiments.learners.utilities import UTILITIES
+from cbp_experiments.networks import fill
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.step import Step
@@ -94,8 +95,8 @@ class UnitReplacement(Mechanism):
         own = network.of_runs(units)
         fresh = self.fresh_weights(step, layer, network.weights[layer][incoming].shape[1:])
         network.weights[layer][incoming] = fresh.to(network.weights[layer])
-        network.biases[layer][own] = 0.0
-        network.weights[layer + 1][outgoing] = 0.0
+        fill(network.biases[layer], own, 0.0)
+        fill(network.weights[layer + 1], outgoing, 0.0)
         optimizer.reset(2 * layer, incoming)
         optimizer.reset(2 * layer + 1, own)
         optimizer.reset(2 * layer + 2, outgoing)
@@ -103,7 +104,7 @@ class UnitReplacement(Mechanism):
             network.normalization.reset(layer, own)
             optimizer.reset(2 * len(network.weights) + layer, own)
         for name in ("utility", "mean_activation", "age"):
-            self.state[f"{name}_{layer}"][own] = 0.0
+            fill(self.state[f"{name}_{layer}"], own, 0.0)
 
     def fresh_weights(self, step: Step, layer: int, shape: Sequence[int]) -> Tensor:
         """Incoming weights of replaced units, float64 `[R, *shape]`; `shape` is (count, ...)."""

@@ -1,6 +1,14 @@
 """Networks: architectures (what a configuration names), and R copies of one side by side."""
 
-from cbp_experiments.networks.base import Architecture, ForwardHook, Normalizer, StackedNetwork, Where, along_units
+from cbp_experiments.networks.base import (
+    Architecture,
+    ForwardHook,
+    Normalizer,
+    StackedNetwork,
+    Where,
+    along_units,
+    fill,
+)
 from cbp_experiments.networks.conv import ConvNet, StackedConvNet
 from cbp_experiments.networks.mlp import ACTIVATIONS, GAINS, MLP, StackedMLP
 
@@ -17,4 +25,5 @@ __all__ = [
     "StackedNetwork",
     "Where",
     "along_units",
+    "fill",
 ]

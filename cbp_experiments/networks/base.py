@@ -154,6 +154,11 @@ class StackedNetwork:
         return self.weights[layer + 1].abs().mean(dim=2).unsqueeze(2)
 
 
+def fill(values: Tensor, where: Where, value: float) -> None:
+    """values[where] = value. A plain number would be copied from the host, which a GPU makes it wait for."""
+    values[where] = values.new_full((), value)
+
+
 def along_units(values: Tensor, x: Tensor) -> Tensor:
     """`values [R, n]` as they multiply with `x [R, B, n, ...]`."""
     return values.reshape(values.shape[0], 1, values.shape[1], *[1] * (x.ndim - 3))
