@@ -6,6 +6,7 @@ unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 python := .venv/bin/python
 SCALE ?= laptop
+DEVICE ?= cpu
 # All that the paper's figures need; last, what needs data that do not come with the package.
 experiments := $(addprefix permuted_mnist/,methods step_sizes widths rates_of_change sensitivity published_size) \
 	$(addprefix continual_imagenet/,step_sizes methods)
@@ -49,8 +50,8 @@ format: install ## Put the code in the style that lint asks for
 	$(python) -m ruff check --fix .
 	$(python) -m ruff format .
 
-bench: install ## Measure the engines against a plain PyTorch loop
-	$(python) scripts/bench.py
+bench: install ## Measure the engines against a plain PyTorch loop; BASELINE=file: against an earlier table; DEVICE=cuda
+	$(python) scripts/bench.py --device $(DEVICE) $(if $(BASELINE),--baseline $(BASELINE))
 
 clean: ## Remove .venv, builds and caches; results and data stay
 	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

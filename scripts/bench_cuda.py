@@ -2,28 +2,25 @@
 make bench DEVICE=cuda
 
 The contestants take turns, and all begin with fresh weights. "launched" is the ensemble engine kernel by kernel
-(engine.graph=off), "graph" its CUDA graph; the plain loop of the convolutional network is BP. The kernels that take
-most of the time follow.
+(engine.graph=off), "graph" its CUDA graph. The kernels that take most of the time follow.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from statistics import median
 
+import bench_conv
+import bench_online
 import torch
-from bench_conv import PlainConvRun
 from plain_loop import PlainRun
+from problem_of import problem_of
 from torch.profiler import ProfilerActivity, profile
 
-from cbp_experiments.engines import EngineOptions, Problem
+from cbp_experiments.engines import Problem
 from cbp_experiments.engines.ensemble import Ensemble
-from cbp_experiments.learners import Learner
-from cbp_experiments.measurements import Measurements
-from cbp_experiments.networks import MLP, ConvNet
-from cbp_experiments.seeding import task_key
-from cbp_experiments.streams.continual_imagenet import ContinualImageNet
-from cbp_experiments.streams.permuted_mnist import PermutedMNIST
+from cbp_experiments.networks import MLP
 
 RUNS = (1, 8, 30)
 UPDATES = 100  # a round
@@ -31,34 +28,21 @@ KERNELS = 6  # listed of each problem
 HEADS = ("network", "width", "learner", "runs", "plain", "launched", "graph", "times faster")
 
 
-def problems(device: str) -> Iterator[tuple[Problem, Callable[[], None]]]:
+def problems(device: str) -> Iterator[tuple[Problem, Callable[[], object]]]:
     """Each with UPDATES updates of the plain loop."""
-    options = EngineOptions(device=device)
-    stream = PermutedMNIST(tasks=1, task_length=5000).load().shortened(UPDATES)
-    order = stream.task(0, 0).order
-    x = (torch.from_numpy(stream.images[order]).float() * stream.scale).to(device)
-    y = torch.from_numpy(stream.labels[order]).to(device)
-    bp = Learner(name="bp", step_size=0.003)
-    learners = [bp, replace(bp, name="cbp", replacement_rate=1e-4)]
-    learners += [replace(bp, name="snp", weight_decay=1e-4, perturbation_std=1e-5)]
     for width in (100, 2000):
-        for learner in learners:
-            plain = PlainRun(learner, width).to(device)
-            yield (
-                Problem(stream, MLP(width), learner, Measurements(features=[]), options),
-                lambda plain=plain: plain.learn(x, y),  # type: ignore[misc]
-            )
-    images = ContinualImageNet(tasks=1, epochs=20, source="synthetic", synthetic_classes=2).load()
-    images = images.shortened(UPDATES * images.batch_size)
-    task = images.task(0, 0)
-    bp = Learner(name="bp", step_size=0.01, momentum=0.9)
-    batches = [torch.from_numpy(batch).to(device) for batch in task.order.reshape(UPDATES, -1)]
-    for learner in (bp, replace(bp, name="cbp", replacement_rate=3e-4)):
-        conv = PlainConvRun(128, images, task, torch.device(device))
-        yield (
-            Problem(images, ConvNet(128), learner, Measurements(features=[]), options),
-            lambda conv=conv: conv.learn(batches),  # type: ignore[misc]
-        )
+        for learner in ("bp", "cbp", "snp"):
+            problem = problem_of(f"learner={learner}", f"network.width={width}", *bench_online.SETTINGS)
+            stream = problem.stream.shortened(UPDATES)
+            order = stream.task(0, 0).order
+            x = (torch.from_numpy(stream.images[order]).float() * stream.scale).to(device)
+            y = torch.from_numpy(stream.labels[order]).to(device)
+            plain = PlainRun(problem.learner, problem.network, problem.inputs, stream.classes).to(device)
+            yield replace(problem, stream=stream), partial(plain.learn, x, y)
+    for learner in ("bp", "cbp"):
+        problem = problem_of(f"learner={learner}", "network.width=128", *bench_conv.SETTINGS, "data.epochs=20")
+        problem = replace(problem, stream=problem.stream.shortened(UPDATES * problem.stream.batch_size))
+        yield problem, bench_conv.plain_updates(problem, device)
 
 
 def main(rounds: int, device: str) -> None:
@@ -67,17 +51,21 @@ def main(rounds: int, device: str) -> None:
     print("".join(head.rjust(14 if i > 3 else 8) for i, head in enumerate(HEADS)))
     found = []
     for problem, plain in problems(device):
+        problem = replace(problem, options=replace(problem.options, name="ensemble", device=device))
         found.append((problem, contest(problem, plain, rounds)))
     for problem, work in found:
         print(f"\n{_named(problem)}, {RUNS[-1]} runs: the kernels that take most of the time")
         print_kernels(work)
 
 
-def contest(problem: Problem, plain: Callable[[], None], rounds: int) -> Callable[[], None]:
+def contest(problem: Problem, plain: Callable[[], object], rounds: int) -> Callable[[], object]:
     """A line for each number of runs. Returns the updates of the last one, by graph."""
     plain()
     for runs in RUNS:
-        works = [updates_of(replace(problem, options=replace(problem.options, graph=g)), runs) for g in ("off", "auto")]
+        options = [replace(problem.options, graph=graph) for graph in ("off", "auto")]
+        works = [bench_conv.updates_of(Ensemble(replace(problem, options=o), range(runs))) for o in options]
+        for work in works:
+            work()  # captures the graph
         times: list[list[float]] = [[], [], []]
         for _ in range(rounds):
             for contestant, work in zip(times, (plain, *works), strict=True):
@@ -88,22 +76,7 @@ def contest(problem: Problem, plain: Callable[[], None], rounds: int) -> Callabl
     return works[1]
 
 
-def updates_of(problem: Problem, runs: int) -> Callable[[], None]:
-    """UPDATES updates of so many runs, without the metrics before a task; the graph is captured already."""
-    group = Ensemble(problem, range(runs))
-    tasks = [group.problem.stream.task(seed, 0) for seed in group.seeds]
-    shown = group.show(tasks)
-    order = shown.rows(task.order for task in tasks)
-    group.step.begin_task([task_key(seed, 0) for seed in group.seeds])
-
-    def work() -> None:
-        group.learn(shown, order, lambda updates: None)
-
-    work()
-    return work
-
-
-def microseconds(work: Callable[[], None]) -> float:
+def microseconds(work: Callable[[], object]) -> float:
     torch.cuda.synchronize()
     started = time.perf_counter()
     work()
@@ -111,7 +84,7 @@ def microseconds(work: Callable[[], None]) -> float:
     return (time.perf_counter() - started) * 1e6
 
 
-def print_kernels(work: Callable[[], None]) -> None:
+def print_kernels(work: Callable[[], object]) -> None:
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         work()
         torch.cuda.synchronize()

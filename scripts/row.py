@@ -1,0 +1,58 @@
+"""A row of the benchmark's table, printed and read again."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS = (
+    ("network", 8),
+    ("width", 8),
+    ("learner", 12),
+    ("plain", 12),
+    ("ours", 12),
+    ("times faster", 15),
+    ("x bp", 8),
+)
+HEADS = "".join(head.rjust(width) for head, width in COLUMNS)
+
+
+@dataclass
+class Row:
+    """Microseconds for one update of one run."""
+
+    network: str
+    width: int
+    learner: str
+    plain: float
+    ours: float
+
+    @property
+    def times_faster(self) -> float:
+        return self.plain / self.ours
+
+    def line(self, bp: float | None) -> str:
+        """bp: our time for BP on the same network, if it was measured."""
+        of_bp = f"{self.ours / bp:.2f}" if bp else "-"
+        cells = (self.network, str(self.width), self.learner, f"{self.plain:.1f}", f"{self.ours:.2f}")
+        cells += (f"{self.times_faster:.1f}", of_bp)
+        return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
+
+    def against(self, before: dict[tuple[str, int, str], float]) -> str:
+        """By how many times it is faster than before, where `before` has what read_table reads."""
+        then = before.get((self.network, self.width, self.learner))
+        return f"{self.times_faster / then:17.2f}" if then else ""
+
+
+def read_table(file: Path) -> dict[tuple[str, int, str], float]:
+    """Times faster than the plain loop, by (network, width, learner), of a table that was printed before."""
+    found = {}
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        sys.exit(f"--baseline {file} cannot be read: {error}")
+    for cells in map(str.split, lines):
+        if len(cells) >= len(COLUMNS) and cells[0] in ("mlp", "conv") and cells[1].isdigit():
+            found[cells[0], int(cells[1]), cells[2]] = float(cells[3]) / float(cells[4])
+    if not found:
+        sys.exit(f"--baseline {file} has no table of make bench; save one with: make bench > {file}")
+    return found
