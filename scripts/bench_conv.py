@@ -67,7 +67,7 @@ def plain_updates(problem: Problem, device: str = "cpu") -> Callable[[], object]
     return lambda: plain.learn(images, labels, stream.batch_size)
 
 
-def updates_of(group: Ensemble) -> Callable[[], None]:
+def updates_of(group: Ensemble) -> Callable[[], object]:
     """All updates of a task, without the metrics before it and the tests after it."""
     tasks = [group.problem.stream.task(seed, 0) for seed in group.seeds]
     shown = group.show(tasks)
@@ -80,12 +80,12 @@ def updates_of(group: Ensemble) -> Callable[[], None]:
     return work
 
 
-def one_thread(work: Callable[[], None]) -> None:
+def one_thread(work: Callable[[], object]) -> None:
     torch.set_num_threads(1)  # of this thread
     work()
 
 
-def all_at_once(executors: list[Executor], works: list[Callable[[], None]]) -> None:
+def all_at_once(executors: list[Executor], works: list[Callable[[], object]]) -> None:
     for done in [executor.submit(one_thread, work) for executor, work in zip(executors, works, strict=True)]:
         done.result()
 

@@ -33,8 +33,8 @@ class Row:
     def line(self, bp: float | None) -> str:
         """bp: our time for BP on the same network, if it was measured."""
         of_bp = f"{self.ours / bp:.2f}" if bp else "-"
-        cells = (self.network, str(self.width), self.learner, f"{self.plain:.1f}", f"{self.ours:.2f}")
-        cells += (f"{self.times_faster:.1f}", of_bp)
+        cells = [self.network, str(self.width), self.learner, f"{self.plain:.1f}", f"{self.ours:.2f}"]
+        cells += [f"{self.times_faster:.1f}", of_bp]
         return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
 
     def against(self, before: dict[tuple[str, int, str], float]) -> str:
@@ -51,7 +51,7 @@ def read_table(file: Path) -> dict[tuple[str, int, str], float]:
     except (OSError, UnicodeError) as error:
         sys.exit(f"--baseline {file} cannot be read: {error}")
     for cells in map(str.split, lines):
-        if len(cells) >= len(COLUMNS) and cells[0] in ("mlp", "conv") and cells[1].isdigit():
+        if len(cells) >= len(COLUMNS) and cells[0] in ("mlp", "conv") and cells[3] != "not":
             found[cells[0], int(cells[1]), cells[2]] = float(cells[3]) / float(cells[4])
     if not found:
         sys.exit(f"--baseline {file} has no table of make bench; save one with: make bench > {file}")
