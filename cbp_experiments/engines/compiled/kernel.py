@@ -16,7 +16,13 @@ from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
 from cbp_experiments.engines.compiled.normalizing import control, normalize, normalized
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY, replace_units, sum_magnitudes, track_utility
-from cbp_experiments.engines.compiled.rows import add_rows, backward_rows, backward_rows_tracked, update_rows
+from cbp_experiments.engines.compiled.rows import (
+    add_rows,
+    backward_rows,
+    backward_rows_tracked,
+    update_rows,
+    update_rows_tracked,
+)
 from cbp_experiments.engines.compiled.structures import (
     ELU,
     LEAKY_RELU,
@@ -156,11 +162,11 @@ def forward(
 def activate(network: Network, scratch: Scratch, layer: int) -> None:
     """Turn the sums in `scratch.h[layer]` into activations; list those that the next layer has to read."""
     h, slope, rows, x = scratch.h[layer], scratch.slope[layer], scratch.rows[layer], scratch.x[layer]
-    n = network.sizes[layer]
+    n, zero = network.sizes[layer], h.dtype.type(0)
     count = 0
     if network.activation == RELU:
         for i in range(n):
-            h[i] = h[i] if h[i] > 0 else h[i] * 0  # a not-a-number stays one
+            h[i] = h[i] if h[i] > 0 else h[i] * zero  # a not-a-number stays one
             slope[i] = 1  # of the active units, and nobody asks for the others
         for i in range(n):
             value = h[i]
@@ -215,7 +221,7 @@ def softmax_step(network: Network, scratch: Scratch, label: int, step_size: floa
     for k in range(1, classes):
         if logits[k] > logits[best]:
             best = k
-    total = logits[0] * 0
+    total = 0.0  # float64: the logarithm of nearly 1 is a small loss
     for k in range(classes):
         step[k] = np.exp(logits[k] - logits[best])
         total += step[k]
@@ -255,9 +261,10 @@ def update_layer(
         for j in range(n):
             network.biases[layer, j] = network.biases[layer, j] * kept - step[j]
             step[j] *= per_scale
-    if replacement.rate > 0:
-        outgoing, incoming = replacement.outgoing[layer], replacement.incoming[layer]
-        backward_rows_tracked(w, rows, x, count, step, back, outgoing, incoming)
+    if replacement.rate > 0 and layer > 0:
+        backward_rows_tracked(w, rows, x, count, step, back, replacement.outgoing[layer], replacement.incoming[layer])
+    elif replacement.rate > 0:
+        update_rows_tracked(w, rows, x, count, step, replacement.incoming[layer])
     elif layer > 0:
         backward_rows(w, rows, x, count, step, back)
     else:

@@ -23,18 +23,19 @@ def normalize(network: Network, normalization: Normalization, scratch: Scratch, 
     gain, mean, variance = normalization.gain[layer], normalization.mean[layer], normalization.variance[layer]
     y, inverse = normalization.y[layer], normalization.inverse[layer]
     kept, fresh, spread = normalization.decay[0], normalization.decay[1], normalization.decay[2]
-    smallest, epsilon = x.dtype.type(SMALLEST), normalization.constants[1]
+    number, epsilon = x.dtype.type, normalization.constants[1]
+    zero, one, smallest = number(0), number(1), number(SMALLEST)
     for j in range(n):
-        inverse[j] = 1 / np.sqrt(variance[j] + epsilon)
+        inverse[j] = one / np.sqrt(variance[j] + epsilon)
     for j in range(n):
         y[j] = x[j] - mean[j]
     if learning:
         for j in range(n):
             moved = mean[j] + fresh * y[j]
-            mean[j] = moved if abs(moved) > smallest else moved * 0
+            mean[j] = moved if abs(moved) > smallest else moved * zero
         for j in range(n):
             moved = kept * variance[j] + spread * (y[j] * y[j])
-            variance[j] = moved if moved > smallest else moved * 0
+            variance[j] = moved if moved > smallest else moved * zero
     for j in range(n):
         y[j] *= inverse[j]
     for j in range(n):
@@ -50,7 +51,8 @@ def control(network: Network, normalization: Normalization, scratch: Scratch, la
     n, step, gain = network.strides[layer + 1], scratch.step[layer + 1], normalization.gain[layer]
     y, inverse = normalization.y[layer], normalization.inverse[layer]
     error_y, error_1 = normalization.error_y[layer], normalization.error_1[layer]
-    smallest, rate = step.dtype.type(SMALLEST), normalization.constants[0]
+    number, rate = step.dtype.type, normalization.constants[0]
+    zero, smallest = number(0), number(SMALLEST)
     for j in range(n):
         normalization.shift_step[j] = step[j]
     for j in range(n):
@@ -59,12 +61,12 @@ def control(network: Network, normalization: Normalization, scratch: Scratch, la
         step[j] = gain[j] * step[j] - rate * error_y[j] * y[j]
     for j in range(n):
         error = error_y[j] + step[j] * y[j]
-        error_y[j] = error if abs(error) > smallest else error * 0
+        error_y[j] = error if abs(error) > smallest else error * zero
     for j in range(n):
         step[j] = step[j] * inverse[j] - rate * error_1[j]
     for j in range(n):
         error = error_1[j] + step[j]
-        error_1[j] = error if abs(error) > smallest else error * 0
+        error_1[j] = error if abs(error) > smallest else error * zero
 
 
 @inlined

@@ -25,7 +25,7 @@ MOSTLY_GONE = 0.01  # when less of a sum is left, its rounding counts 100-fold: 
 
 @inlined
 def sum_magnitudes(network: Network, replacement: Replacement) -> None:
-    """Sums of |w| of all rows (outgoing) and columns (incoming), afresh."""
+    """Sums of |w| of the rows of hidden units (outgoing) and of all columns (incoming), afresh."""
     for layer in range(len(network.starts)):
         n, start = network.strides[layer + 1], network.starts[layer]
         incoming = replacement.incoming[layer]
@@ -35,10 +35,11 @@ def sum_magnitudes(network: Network, replacement: Replacement) -> None:
             row = network.weights[start + i * n : start + (i + 1) * n]
             for j in range(n):
                 incoming[j] += abs(row[j])
-            total = row[0] * 0
-            for j in range(n):
-                total += abs(row[j])
-            replacement.outgoing[layer, i] = total
+            if layer > 0:
+                total = row.dtype.type(0)
+                for j in range(n):
+                    total += abs(row[j])
+                replacement.outgoing[layer, i] = total
 
 
 @inlined
@@ -50,6 +51,7 @@ def track_utility(network: Network, replacement: Replacement, scratch: Scratch, 
     correction, decay, rest = replacement.correction[layer], replacement.decay[0], replacement.decay[1]
     from_in = h.dtype.type(network.scale[0] / network.sizes[layer])  # from sums of |w| to means
     from_out = h.dtype.type(network.scale[0] / network.sizes[layer + 2])
+    zero = h.dtype.type(0)
     for i in range(n):
         age[i] += 1
     for i in range(n):
@@ -59,14 +61,14 @@ def track_utility(network: Network, replacement: Replacement, scratch: Scratch, 
         for i in range(n):
             centred = abs(h[i] - f[i] / correction[i])
             reach = incoming[i] * from_in
-            u[i] = decay * u[i] + (rest * (centred * (outgoing[i] * from_out) / reach) if reach > 0 else 0)
+            u[i] = decay * u[i] + (rest * (centred * (outgoing[i] * from_out) / reach) if reach > 0 else zero)
     elif kind == CONTRIBUTION:
         for i in range(n):
             u[i] = decay * u[i] + rest * (abs(h[i]) * (outgoing[i] * from_out))
     elif kind == ADAPTATION:
         for i in range(n):
             reach = incoming[i] * from_in
-            u[i] = decay * u[i] + (rest / reach if reach > 0 else 0)
+            u[i] = decay * u[i] + (rest / reach if reach > 0 else zero)
     else:
         for i in range(n):
             u[i] = decay * u[i] + rest * (outgoing[i] * from_out)
@@ -140,7 +142,8 @@ def renew_unit(network: Network, replacement: Replacement, layer: int, unit: int
     for i in range(network.sizes[layer]):
         before = abs(w[i, unit])
         w[i, unit] = (-bound + 2 * bound * fresh(draws, layer, k * network.sizes[layer] + i)) / scale
-        replacement.outgoing[layer, i] += abs(w[i, unit]) - before
+        if layer > 0:
+            replacement.outgoing[layer, i] += abs(w[i, unit]) - before
         replacement.incoming[layer, unit] += abs(w[i, unit])
     network.biases[layer, unit] = 0
     w = matrix(network, layer + 1)

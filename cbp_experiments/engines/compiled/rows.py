@@ -2,7 +2,8 @@
 
 A weight matrix is stored `w [in, out]`, so that one input owns one row, padded with zeros to whole vector registers.
 Every function works on the rows of the `count` inputs `rows[:count]` that are not zero, four or eight at a time: the
-vector they share then stays in registers.
+vector they share then stays in registers. Sums begin with a zero of the weights' dtype: to numba a float32 plus an
+integer is a float64, which halves the vectors.
 """
 
 from numpy import ndarray
@@ -60,9 +61,33 @@ def update_rows(w: ndarray, rows: ndarray, x: ndarray, count: int, step: ndarray
 
 
 @jit
+def update_rows_tracked(w: ndarray, rows: ndarray, x: ndarray, count: int, step: ndarray, column_sums: ndarray) -> None:
+    """As update_rows; keeps the sums of |w| of each column up to date on the way."""
+    n = w.shape[1]
+    q = 0
+    while q + 4 <= count:
+        r0, r1, r2, r3 = rows[q], rows[q + 1], rows[q + 2], rows[q + 3]
+        x0, x1, x2, x3 = x[q], x[q + 1], x[q + 2], x[q + 3]
+        for j in range(n):
+            s = step[j]
+            u0, u1, u2, u3 = w[r0, j], w[r1, j], w[r2, j], w[r3, j]
+            v0, v1, v2, v3 = u0 - x0 * s, u1 - x1 * s, u2 - x2 * s, u3 - x3 * s
+            w[r0, j], w[r1, j], w[r2, j], w[r3, j] = v0, v1, v2, v3
+            column_sums[j] += ((abs(v0) - abs(u0)) + (abs(v1) - abs(u1))) + ((abs(v2) - abs(u2)) + (abs(v3) - abs(u3)))
+        q += 4
+    for p in range(q, count):
+        row, xp = rows[p], x[p]
+        for j in range(n):
+            u = w[row, j]
+            v = u - xp * step[j]
+            column_sums[j] += abs(v) - abs(u)
+            w[row, j] = v
+
+
+@jit
 def backward_rows(w: ndarray, rows: ndarray, x: ndarray, count: int, step: ndarray, back: ndarray) -> None:
     """back[q] = w[row q] . step, then w[row q] -= x[q] step, in one pass over the row."""
-    zero = w[0, 0] * 0
+    zero = w.dtype.type(0)
     n = w.shape[1]
     q = 0
     while q + 4 <= count:
@@ -102,7 +127,7 @@ def backward_rows_tracked(
     column_sums: ndarray,
 ) -> None:
     """As backward_rows; keeps the sums of |w| of each row and column up to date on the way."""
-    zero = w[0, 0] * 0
+    zero = w.dtype.type(0)
     n = w.shape[1]
     q = 0
     while q + 4 <= count:

@@ -117,7 +117,7 @@ class Replacement(NamedTuple):
     age: np.ndarray  # int64, likewise
     to_replace: np.ndarray  # float64 [hidden layers]
     incoming: np.ndarray  # float [L, largest stride]: sum of |w| over the inputs of each unit of layer l
-    outgoing: np.ndarray  # float [L, largest stride]: sum of |w| over the outputs of each input of layer l
+    outgoing: np.ndarray  # likewise, over the outputs of each input of layer l > 0
     replaced: np.ndarray  # int64 [1]: units replaced so far
 
 
