@@ -24,7 +24,6 @@ from cbp_experiments.engines import EngineOptions, Problem, cores, limited_threa
 from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.compiled import structures
 from cbp_experiments.engines.compiled.compiling import jit
-from cbp_experiments.engines.compiled.kernel import features
 from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
@@ -102,20 +101,8 @@ def contest(width: int, name: str, rounds: int, workers: int, examples: structur
 def bytes_of_an_update(run: OnlineRun, rows: np.ndarray, position: np.ndarray) -> float:
     """What the kernel moves: the rows of the active inputs, read forward, read backward and written."""
     network = run.network
-    hidden = np.empty((len(network.starts) - 1, len(rows), network.sizes[1]), network.weights.dtype)
-    features(
-        network,
-        run.examples,
-        run.normalization,
-        run.noise,
-        run.adam,
-        run.scratch,
-        rows,
-        position,
-        np.random.default_rng(0),
-        hidden,
-    )
-    active = [np.count_nonzero(STREAM.images[rows]) / len(rows), *(np.count_nonzero(h) / len(rows) for h in hidden)]
+    hidden = run.hidden(rows, position)
+    active = [np.count_nonzero(STREAM.images[rows]) / len(rows), *(int(h.count_nonzero()) / len(rows) for h in hidden)]
     return float(sum(3 * a * n * network.weights.itemsize for a, n in zip(active, network.strides[1:], strict=True)))
 
 
