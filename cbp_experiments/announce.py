@@ -9,7 +9,6 @@ from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import load_experiment, numbers_of, recorded
-from cbp_experiments.summary import table
 from cbp_experiments.words import count, duration
 
 TRIAL_SECONDS = 0.3
@@ -47,6 +46,8 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
 
 def conclude(job: Job, names: Sequence[str]) -> None:
     """Print the table of the job's finished runs and where they lie."""
+    from cbp_experiments.summary import table  # pandas: when there is something to show
+
     folder = job.results_dir / job.experiment
     if names:
         print(table(load_experiment(folder, runs=names)))

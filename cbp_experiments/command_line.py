@@ -152,7 +152,8 @@ def _grid(options: Namespace, overrides: list[str]) -> list[Composed]:
         how = f"python -m cbp_experiments -m {swept[0]} ..."
         raise ConfigError(f"{swept[0]}: several values, one job each, need -m ({how})")
     known = grid | {override.key_or_group: None for _, override in parsed}
-    return [_composed(job, _configuration(options, [*of_hydra, *job]), known, i) for i, job in enumerate(jobs)]
+    composed = [base if overrides == [*of_hydra, *job] else _configuration(options, [*of_hydra, *job]) for job in jobs]
+    return [_composed(job, config, known, i) for i, (job, config) in enumerate(zip(jobs, composed, strict=True))]
 
 
 def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:

@@ -21,7 +21,6 @@ from cbp_experiments.results import Planned, add_to_plan, how_to_rename, older_r
 from cbp_experiments.runner import plan, run_job
 from cbp_experiments.runs import Run
 from cbp_experiments.streams import Stream
-from cbp_experiments.summarize import write_summary
 from cbp_experiments.words import count
 
 SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write into files
@@ -104,6 +103,8 @@ def write_plans(jobs: list[tuple[str, Job]]) -> None:
 
 def summarize(folder: Path) -> None:
     """Write the summary of the experiment in `folder`; runs of other jobs may lie there, and may be damaged."""
+    from cbp_experiments.summarize import write_summary  # pandas and scipy.stats: when the training is done
+
     try:
         for line in write_summary(folder).left_out:
             print(f"{folder}: {line}")

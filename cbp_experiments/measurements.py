@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from hydra.utils import get_method
 from torch import Tensor
@@ -42,44 +44,48 @@ class Measurements:
         """
         runs = len(weights[0])
         hidden = [h if h.ndim == 3 else h.flatten(3).transpose(2, 3).flatten(1, 2) for h in hidden]
-        totals: dict[str, Tensor] = {}
-        layers: dict[str, Tensor] = {}
-        measurable = _measurable(hidden) if hidden else torch.zeros(runs, dtype=torch.bool)
+        units = np.array([h.shape[2] for h in hidden], np.float64)
+        totals: dict[str, np.ndarray] = {}
+        layers: dict[str, np.ndarray] = {}
+        measurable = _measurable(hidden) if hidden else np.zeros(runs, bool)
         if not measurable.all():  # a run about to diverge must not disturb the others' metrics
-            hidden = [h.masked_fill(~measurable.to(h.device).view(-1, 1, 1), 0.0) for h in hidden]
+            hidden = [h.masked_fill(torch.from_numpy(~measurable).to(h.device).view(-1, 1, 1), 0.0) for h in hidden]
         for name in self.features:
             if not hidden or (name in metrics.RANKS and task % self.rank_every):
-                percent = torch.full((runs, len(hidden)), torch.nan, dtype=torch.float64)
+                percent = np.full((runs, len(hidden)), np.nan)
             else:
-                percent = torch.stack([100 * _units(name, h) / h.shape[2] for h in hidden], dim=1)
-                percent[~measurable] = torch.nan
-            units = torch.tensor([h.shape[2] for h in hidden], dtype=torch.float64)
-            share = units / units.sum() if name in POOLED else torch.full_like(units, 1 / max(len(hidden), 1))
-            totals[name] = (percent * share).sum(dim=1) if hidden else torch.full((runs,), torch.nan)
+                percent = 100 * np.stack([_units(name, h) for h in hidden], axis=1) / units
+                percent[~measurable] = np.nan
+            share = units / units.sum() if name in POOLED else np.full(len(hidden), 1 / max(len(hidden), 1))
+            totals[name] = (percent * share).sum(axis=1) if hidden else np.full(runs, np.nan)
             layers |= {f"{name}_{i + 1}": percent[:, i] for i in range(len(hidden))}
-        layers |= {f"weight_magnitude_{i + 1}": metrics.weight_magnitude([w]).cpu() for i, w in enumerate(weights)}
-        totals["weight_magnitude"] = metrics.weight_magnitude(weights).cpu()
+        magnitudes = np.stack([metrics.weight_magnitude(weight).cpu().numpy() for weight in weights], axis=1)
+        layers |= {f"weight_magnitude_{i + 1}": magnitudes[:, i] for i in range(len(weights))}
+        sizes = [weight[0].numel() for weight in weights]
+        totals["weight_magnitude"] = magnitudes @ sizes / sum(sizes)
         shares = [name for name in self.features if name in POOLED]
         columns = {name: totals[name] for name in [*shares, "weight_magnitude"]} | totals | layers
         return [{name: values[run].item() for name, values in columns.items()} for run in range(runs)]
 
 
-def _measurable(hidden: Sequence[Tensor]) -> Tensor:
-    """Whether all activations of a run are numbers whose squares can be summed: `[R]`, on the CPU."""
-    return torch.stack([h.abs().amax(dim=(1, 2)) < LARGEST for h in hidden]).all(dim=0).cpu()
+def _measurable(hidden: Sequence[Tensor]) -> np.ndarray:
+    """Whether all activations of a run are numbers whose squares can be summed: `[R]`."""
+    within = [(h.amax(dim=(1, 2)) < LARGEST) & (h.amin(dim=(1, 2)) > -LARGEST) for h in hidden]
+    return torch.stack(within).all(dim=0).cpu().numpy()
 
 
-def _units(name: str, h: Tensor) -> Tensor:
-    """A metric of one layer: `[R, N, n]` -> float64 `[R]`, on the CPU. Raises ConfigError unless it gives that."""
+def _units(name: str, h: Tensor) -> np.ndarray:
+    """A metric of one layer: `[R, N, n]` -> float64 `[R]`. Raises ConfigError unless it gives that."""
     try:
         value = _feature_metric(name)(h)
     except TypeError as error:
         raise ConfigError(f"metrics.features: {name} does not take activations [R, N, n] ({error})") from error
     if not isinstance(value, Tensor) or value.shape != h.shape[:1]:
         raise ConfigError(f"metrics.features: {name} must give a tensor with a number for each run")
-    return value.double().cpu()
+    return value.detach().double().cpu().numpy()
 
 
+@cache  # Hydra's search takes as long as the metric
 def _feature_metric(name: str) -> metrics.FeatureMetric:
     try:
         return get_method(name if "." in name else f"cbp_experiments.metrics.{name}")

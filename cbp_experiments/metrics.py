@@ -4,10 +4,9 @@ Feature metrics take the activations of one hidden layer, `features [R, N, n]` (
 `[R]`: a number of units. A configuration names them in `metrics.features`, a user's own as `package.module.function`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
-from scipy.linalg.blas import dsyrk
 from torch import Tensor
 
 FeatureMetric = Callable[[Tensor], Tensor]
@@ -16,7 +15,7 @@ RANKS = ("effective_rank", "approximate_rank", "absolute_approximate_rank")
 
 def dead_units(features: Tensor) -> Tensor:
     """Units whose activation is 0 on every example: `[R, N, n]` -> `[R]` (paper: the ReLU units that are off)."""
-    return (features.abs().amax(dim=1) == 0).sum(dim=1).double()
+    return ((features.amax(dim=1) == 0) & (features.amin(dim=1) == 0)).sum(dim=1).double()
 
 
 def dormant_units(features: Tensor, threshold: float = 0.01) -> Tensor:
@@ -49,11 +48,9 @@ def absolute_approximate_rank(features: Tensor, share: float = 0.99) -> Tensor:
     return _per_run(features, lambda values: _count_to_share(values, share))
 
 
-def weight_magnitude(weights: Sequence[Tensor]) -> Tensor:
-    """Mean |w| over all given weights `[R, in, out]` (biases left out): -> `[R]`."""
-    total = sum(weight.abs().flatten(1).sum(dim=1, dtype=torch.float64) for weight in weights)
-    assert isinstance(total, Tensor)
-    return total / sum(weight[0].numel() for weight in weights)
+def weight_magnitude(weight: Tensor) -> Tensor:
+    """Mean |w| over the weights of a layer, `[R, in, out]` (biases left out): -> float64 `[R]`."""
+    return weight.abs().flatten(1).mean(dim=1, dtype=torch.float64)
 
 
 def singular_values(matrix: Tensor) -> Tensor:
@@ -63,11 +60,11 @@ def singular_values(matrix: Tensor) -> Tensor:
     to 0. Columns of zeros are left out.
     """
     tall = (matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T).double()
-    gram = tall.T @ tall if tall.is_cuda else torch.from_numpy(dsyrk(1.0, tall.numpy().T))  # dsyrk: half the work
+    gram = tall.T @ tall
     live = gram.diagonal() > 0
     if not live.any():
         return gram.new_zeros(1)
-    eigenvalues = torch.linalg.eigvalsh(gram if live.all() else gram[live][:, live], UPLO="U")
+    eigenvalues = torch.linalg.eigvalsh(gram if live.all() else gram[live][:, live])
     noise = eigenvalues[-1] * torch.finfo(torch.float64).eps * len(eigenvalues)
     return torch.where(eigenvalues > noise, eigenvalues, 0.0).sqrt()
 

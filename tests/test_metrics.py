@@ -103,11 +103,17 @@ def test_singular_values_below_the_noise_are_set_to_0() -> None:
     np.testing.assert_allclose(values[1:], [1e-3, 1.0], rtol=1e-9)
 
 
-def test_weight_magnitude_is_the_mean_over_all_weights() -> None:
+def test_weight_magnitude_is_the_mean_of_each_run() -> None:
+    weight = torch.tensor([[[1.0, -1, 1], [-1, 1, -1]], [[0, 0, 0], [0, 0, 3]]])
+    assert metrics.weight_magnitude(weight).tolist() == [1, 0.5]
+
+
+def test_weight_magnitude_of_a_network_is_the_mean_over_all_weights() -> None:
     """Two runs, a layer of 2 x 3 and one of 3 x 1: the mean over 9 weights, not over the layers' means."""
     first = torch.tensor([[[1.0, -1, 1], [-1, 1, -1]], [[0, 0, 0], [0, 0, 3]]])
     second = torch.tensor([[[4.0], [-4], [4]], [[-6], [0], [0]]])
-    assert metrics.weight_magnitude([first, second]).tolist() == [(6 + 12) / 9, (3 + 6) / 9]
+    rows = Measurements().take(0, [], [first, second])
+    assert [row["weight_magnitude"] for row in rows] == pytest.approx([(6 + 12) / 9, (3 + 6) / 9], rel=1e-15)
 
 
 def test_columns_come_in_totals_and_layers_in_percent_of_the_units() -> None:

@@ -9,7 +9,6 @@ from functools import cache, partial
 import torch
 from threadpoolctl import threadpool_limits
 
-from cbp_experiments.engines import arrays, online
 from cbp_experiments.engines.abilities import refusal
 from cbp_experiments.engines.base import EngineOptions, Group, Problem, Row, State
 from cbp_experiments.engines.ensemble import Ensemble, choose_device
@@ -53,6 +52,8 @@ def choose_engine(problem: Problem) -> Engine:
         if device.type == "cpu" and problem.network.fills_a_core:
             return Engine("ensemble", str(device), reason, False, workers, 1, Ensemble)
         return Engine("ensemble", str(device), reason, True, 1, workers, Ensemble)
+    from cbp_experiments.engines import arrays, online  # numba: for no other engine
+
     examples = cache(partial(arrays.sparse_examples, problem))  # when the first run begins
     reason = "as asked" if asked == "online" else "auto: mini-batch 1 on the CPU"
     return Engine(

@@ -11,6 +11,7 @@ from cbp_experiments.engines.abilities import check_rows, check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.networks import MLP
+from cbp_experiments.networks.mlp import ACTIVATIONS
 from cbp_experiments.seeding import mixed, purpose_key, task_key
 
 CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
@@ -124,14 +125,34 @@ class OnlineRun:
 
     def measure(self, task: int, position: np.ndarray) -> Row:
         rows = self.problem.stream.probe(self.seeds[0], task)
-        depth, width = self.architecture.depth, self.architecture.width
-        hidden = torch.empty(depth, len(rows), width, dtype=self.problem.dtype)
-        kernel.features(
-            self.network, self.examples, self.normalization, self.noise, self.adam, self.scratch,
-            rows, position, self.draws, hidden.numpy(),
-        )  # fmt: skip
+        hidden = [h.unsqueeze(0) for h in self.hidden(rows, position)]
         weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
-        return self.problem.measurements.take(task, list(hidden.unsqueeze(1)), weights)[0]
+        return self.problem.measurements.take(task, hidden, weights)[0]
+
+    def hidden(self, rows: np.ndarray, position: np.ndarray) -> list[torch.Tensor]:
+        """Activations `[N, width]` of each hidden layer on the examples `rows`, by the bare network.
+
+        Between tasks only, when the weights in memory are the true ones: nothing is put off, and the scale is 1.
+        """
+        network, normalization, width = self.network, self.normalization, self.architecture.width
+        inputs, outputs = network.strides[:2]
+        first = network.weights[: inputs * outputs].reshape(inputs, outputs)[position]
+        z = torch.empty(len(rows), outputs, dtype=self.problem.dtype)
+        kernel.first_sums(first, self.examples, rows, z.numpy())
+        z = z[:, :width]  # without the padding
+        hidden: list[torch.Tensor] = []
+        for layer in range(self.architecture.depth):
+            if layer:
+                torch.mm(hidden[-1], torch.from_numpy(self.weights[layer]), out=z)
+            if normalization.on:
+                gain, mean, variance = (
+                    torch.from_numpy(values[layer, :width])
+                    for values in (normalization.gain, normalization.mean, normalization.variance)
+                )
+                z.sub_(mean).mul_(gain / (variance + self.problem.learner.normalization_epsilon).sqrt())
+            z += torch.from_numpy(network.biases[layer, :width])
+            hidden.append(ACTIVATIONS[self.architecture.activation](z))
+        return hidden
 
     def _arrays(self, within_task: bool) -> State:
         """All that lasts from one update to the next; `within_task`: also what is settled at the end of a task."""

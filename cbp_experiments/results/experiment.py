@@ -1,4 +1,9 @@
-"""The runs of an experiment, read back as one table."""
+"""The runs of an experiment, read back as one table.
+
+Who only writes results does without pandas, which takes a while to import.
+"""
+
+from __future__ import annotations
 
 import json
 import re
@@ -7,10 +12,9 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import yaml
 
 from cbp_experiments.errors import ConfigError
@@ -20,6 +24,9 @@ from cbp_experiments.results.older import is_older, older_name, with_older_kinds
 from cbp_experiments.results.overview import numbers_of
 from cbp_experiments.results.run_folder import read_run
 from cbp_experiments.words import some
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AT_A_TIME = 256  # files whose text is in memory
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times faster, and not everywhere
@@ -72,6 +79,8 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     Raises ConfigError when there are no runs (`name`: the experiment, for the command that would make them) or when a
     file is missing or damaged.
     """
+    import pandas as pd
+
     found, strangers = _read_runs(run_folders(folder, name) if runs is None else sorted(map(folder.joinpath, runs)))
     if strangers and (runs is not None or not found):
         raise ConfigError(f"{folder / strangers[0]} is not the folder of its run (a copy, or renamed); move it away")
@@ -169,6 +178,8 @@ def _twins(runs: Sequence[_Run]) -> set[str]:
 
 
 def _frame(runs: Sequence[_Run]) -> pd.DataFrame:
+    import pandas as pd
+
     metrics, position = _read_metrics(runs)
     known = [
         {
@@ -202,6 +213,8 @@ def _flatten(config: dict[str, Any], prefix: str = "", leave_out: Sequence[str] 
 
 def _read_metrics(runs: Sequence[_Run]) -> tuple[pd.DataFrame, np.ndarray]:
     """The rows of all runs, one run after the other, and the position of each row's run: int64 `[rows]`."""
+    import pandas as pd
+
     tables, rows = [], []
     for start in range(0, len(runs), AT_A_TIME):
         part = runs[start : start + AT_A_TIME]
@@ -234,6 +247,8 @@ def _text(run: _Run) -> tuple[str, list[str]]:
 
 
 def _parse_metrics(header: str, lines: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
     table = pd.read_csv(StringIO("\n".join([header, *lines])))
     if "task" not in table or not all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes):
         raise ValueError("a cell is no number, or there is no column of tasks")

@@ -297,21 +297,10 @@ def fold_scale(network: Network, noise: Noise, replacement: Replacement) -> None
 
 
 @jit
-def features(
-    network: Network,
-    examples: Examples,
-    normalization: Normalization,
-    noise: Noise,
-    adam: Adam,
-    scratch: Scratch,
-    rows: np.ndarray,
-    position: np.ndarray,
-    draws: Draws,
-    out: np.ndarray,
-) -> None:
-    """Activations of the examples `rows` in `out [hidden layers, len(rows), width]`, without learning or dropout."""
+def first_sums(w: np.ndarray, examples: Examples, rows: np.ndarray, out: np.ndarray) -> None:
+    """Weighted sums of the first layer on the examples `rows`: `out [len(rows), outputs]`; feature i has row w[i]."""
     for k in range(len(rows)):
-        forward(network, examples, normalization, scratch, rows[k], position, False, 0.0, noise, adam, draws)
-        for layer in range(len(network.starts) - 1):
-            for i in range(network.sizes[layer + 1]):
-                out[layer, k, i] = scratch.h[layer + 1, i]
+        begin, end = examples.starts[rows[k]], examples.starts[rows[k] + 1]
+        for j in range(out.shape[1]):
+            out[k, j] = 0
+        add_rows(w, examples.features[begin:end], examples.values[begin:end], end - begin, out[k])
