@@ -23,7 +23,7 @@ from cbp_experiments.command_line import CONF
 from cbp_experiments.engines import EngineOptions, Problem, cores, limited_threads
 from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.compiled import structures
-from cbp_experiments.engines.compiled.compiling import jit
+from cbp_experiments.compiling import jit
 from cbp_experiments.engines.compiled.kernel import features
 from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.learners import Learner

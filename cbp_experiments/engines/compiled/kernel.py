@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all, catch_up_rows, update_layer_adam
-from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.compiling import inlined, jit
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
 from cbp_experiments.engines.compiled.normalizing import control, normalize, normalized

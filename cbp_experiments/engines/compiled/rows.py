@@ -7,7 +7,7 @@ vector they share then stays in registers.
 
 from numpy import ndarray
 
-from cbp_experiments.engines.compiled.compiling import jit
+from cbp_experiments.compiling import jit
 
 
 @jit
