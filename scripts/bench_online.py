@@ -12,10 +12,10 @@ from plain_loop import PlainRun
 from problem_of import problem_of
 from row import Row
 
+from cbp_experiments.compiling import jit
 from cbp_experiments.engines import Problem, cores, limited_threads
 from cbp_experiments.engines.abilities import refusal
 from cbp_experiments.engines.arrays import sparse_examples
-from cbp_experiments.engines.compiled.compiling import jit
 from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.errors import ConfigError
 

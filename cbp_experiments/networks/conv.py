@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.networks.base import StackedNetwork, Where
+from cbp_experiments.networks.pooling import pooled_relu
 from cbp_experiments.seeding import generator
 
 COLOURS = 3
@@ -110,9 +111,8 @@ class StackedConvNet(StackedNetwork):
         return by_run(z, len(x))
 
     def activate(self, layer: int, z: Tensor) -> Tensor:
-        """ReLU and pooling commute: first pooled, a quarter of the values is left for ReLU."""
         if self.convolutional(layer):
-            z = by_run(F.max_pool2d(side_by_side(z), 2), len(z))
+            return by_run(pooled_relu(side_by_side(z)), len(z))
         return torch.relu(z)
 
     def incoming(self, layer: int, units: Tensor) -> Where:

@@ -7,8 +7,8 @@ import numba
 import pytest
 from numba.core import config
 
+from cbp_experiments.compiling import OPTIONS
 from cbp_experiments.engines.compiled import rows
-from cbp_experiments.engines.compiled.compiling import OPTIONS
 
 FUNCTIONS: list[tuple[Any, int]] = [
     (rows.add_rows, 1),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.compiling import inlined, jit
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.structures import Adam, Network, Normalization, Scratch, Update
 

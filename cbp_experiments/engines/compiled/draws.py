@@ -3,7 +3,7 @@
 import numpy as np
 
 from cbp_experiments import seeding
-from cbp_experiments.engines.compiled.compiling import inlined
+from cbp_experiments.compiling import inlined
 from cbp_experiments.engines.compiled.structures import Draws
 
 u64 = np.uint64

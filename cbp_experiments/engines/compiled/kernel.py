@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from cbp_experiments.compiling import inlined, jit
 from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all, catch_up_rows, update_layer_adam
-from cbp_experiments.engines.compiled.compiling import inlined, jit
 from cbp_experiments.engines.compiled.draws import next_update, uniform
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows

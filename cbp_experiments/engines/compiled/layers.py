@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cbp_experiments.engines.compiled.compiling import inlined
+from cbp_experiments.compiling import inlined
 from cbp_experiments.engines.compiled.structures import Network, Scratch
 
 

@@ -10,7 +10,7 @@ are settled then.
 
 import numpy as np
 
-from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.compiling import inlined, jit
 from cbp_experiments.engines.compiled.layers import matrix
 from cbp_experiments.engines.compiled.structures import Network, Noise, Normalization
 

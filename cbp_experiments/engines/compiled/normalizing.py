@@ -5,8 +5,8 @@ The loops are short and many, because with more arrays in one the compiler gives
 
 import numpy as np
 
+from cbp_experiments.compiling import inlined
 from cbp_experiments.engines.compiled.adam import SMALLEST
-from cbp_experiments.engines.compiled.compiling import inlined
 from cbp_experiments.engines.compiled.structures import Network, Normalization, Scratch
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cbp_experiments.engines.compiled.compiling import exact, inlined
+from cbp_experiments.compiling import exact, inlined
 from cbp_experiments.engines.compiled.draws import uniform
 from cbp_experiments.engines.compiled.layers import matrix
 from cbp_experiments.engines.compiled.normalizing import renew_normalization

@@ -8,7 +8,7 @@ integer is a float64, which halves the vectors.
 
 from numpy import ndarray
 
-from cbp_experiments.engines.compiled.compiling import jit
+from cbp_experiments.compiling import jit
 
 
 @jit

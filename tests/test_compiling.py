@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from numba.core import caching, config
 
-from cbp_experiments.engines.compiled import compiling
+from cbp_experiments import compiling
 
 Capture = pytest.CaptureFixture[str]
 

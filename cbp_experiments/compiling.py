@@ -1,4 +1,4 @@
-"""How the online engine's functions are compiled, and where the compiled code is kept."""
+"""How functions are compiled (engines/compiled, networks/compiled), and where the compiled code is kept."""
 
 import os
 from collections.abc import Callable
@@ -21,7 +21,8 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "cont
 
 # Numba's cache notices a change in a function's own file, not in those it calls: a folder for each version of all. It
 # holds one version of numba's code: environments that share a user's cache must not overwrite each other's.
-SOURCES = [*(file.read_bytes() for file in sorted(HERE.glob("*.py"))), numba.__version__.encode()]
+FILES = [Path(__file__), *sorted(HERE.glob("*/compiled/*.py"))]
+SOURCES = [*(file.read_bytes() for file in FILES), numba.__version__.encode()]
 VERSION = sha256(b"".join(SOURCES)).hexdigest()[:12]
 
 inlined = numba.njit(inline="always", **OPTIONS)

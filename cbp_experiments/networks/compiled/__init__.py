@@ -1,0 +1,1 @@
+"""What the networks compute on a CPU in compiled functions, on numpy arrays."""

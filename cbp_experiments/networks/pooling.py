@@ -1,0 +1,42 @@
+"""2x2 max-pooling (stride 2) and ReLU in one."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from cbp_experiments.networks.compiled.pooling import pool, pool_backward
+
+FEW = 8  # channels: with fewer, PyTorch is as fast
+
+
+def pooled_relu(z: Tensor) -> Tensor:
+    """`[B, n, height, width]` -> `[B, n, height // 2, width // 2]`: pooled first, a quarter is left for ReLU."""
+    if z.is_cuda or z.shape[1] < FEW or not z.is_contiguous(memory_format=torch.channels_last):
+        return torch.relu(F.max_pool2d(z, 2))
+    return _PooledReLU.apply(z)  # type: ignore[no-any-return]
+
+
+class _PooledReLU(torch.autograd.Function):
+    """On a CPU, channels last, with PyTorch's values and gradients. Of z only the winners' places are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        z = z.detach().permute(0, 2, 3, 1)
+        batch, height, width, channels = ctx.shape = z.shape
+        h = z.new_empty(batch, height // 2, width // 2, channels)
+        ctx.winners = np.empty(h.shape, np.int8)
+        most, winner = z.new_empty(width * channels).numpy(), np.empty(width * channels, np.int8)
+        pool(z.flatten(2).numpy(), h.numpy(), ctx.winners, most, winner)
+        return h.permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.permute(0, 2, 3, 1).contiguous()
+        into = gradient.new_empty(ctx.shape)
+        pool_backward(gradient.numpy(), ctx.winners, into.numpy())
+        return into.permute(0, 3, 1, 2)
