@@ -8,16 +8,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from cbp_experiments.networks.compiled.pooling import pool, pool_backward
-
 FEW = 8  # channels: with fewer, PyTorch is as fast
 
 
 def pooled_relu(z: Tensor) -> Tensor:
     """`[B, n, height, width]` -> `[B, n, height // 2, width // 2]`: pooled first, a quarter is left for ReLU."""
-    if z.is_cuda or z.shape[1] < FEW or not z.is_contiguous(memory_format=torch.channels_last):
+    if z.device.type != "cpu" or z.shape[1] < FEW or not z.is_contiguous(memory_format=torch.channels_last):
         return torch.relu(F.max_pool2d(z, 2))
-    return _PooledReLU.apply(z)  # type: ignore[no-any-return]
+    return _PooledReLU.apply(z)
 
 
 class _PooledReLU(torch.autograd.Function):
@@ -25,6 +23,8 @@ class _PooledReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> Tensor:
+        from cbp_experiments.networks.compiled.pooling import pool  # numba takes half a second to import
+
         z = z.detach().permute(0, 2, 3, 1)
         batch, height, width, channels = ctx.shape = z.shape
         h = z.new_empty(batch, height // 2, width // 2, channels)
@@ -36,6 +36,8 @@ class _PooledReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        from cbp_experiments.networks.compiled.pooling import pool_backward
+
         gradient = gradient.permute(0, 2, 3, 1).contiguous()
         into = gradient.new_empty(ctx.shape)
         pool_backward(gradient.numpy(), ctx.winners, into.numpy())
