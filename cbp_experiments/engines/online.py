@@ -10,6 +10,7 @@ from cbp_experiments.engines import arrays, base
 from cbp_experiments.engines.abilities import check_rows, check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
+from cbp_experiments.engines.compiled.normals import new_generators
 from cbp_experiments.networks import MLP
 
 CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
@@ -110,7 +111,7 @@ class OnlineRun:
     def _begin(self, rng: np.random.Generator, examples: int, measured: Row) -> "Underway":
         self.replacement.replaced[0] = 0
         if self.noise.std:
-            self.noise.counter[0] = rng.integers(2**63)
+            self.noise.generators[:] = new_generators(rng)
         return Underway(measured, rng, np.zeros(examples), np.zeros(examples, bool))
 
     def _adapt_piece(self, seconds: float) -> None:
@@ -150,7 +151,7 @@ class OnlineRun:
             replacement, noise, adam = self.replacement, self.noise, self.adam
             kept |= {"task_scale": self.network.scale, "task_replaced": replacement.replaced}
             kept |= {"task_incoming": replacement.incoming, "task_outgoing": replacement.outgoing}
-            kept |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "counter")}
+            kept |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "generators")}
             kept |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends")}
         return kept
 
