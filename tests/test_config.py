@@ -23,6 +23,7 @@ NO_IDENTITY = [
     "engine.name=online",
     "engine.device=cpu",
     "engine.workers=1",
+    "engine.graph=off",
 ]
 # A value, and what the one line must say. tests/test_cli.py has what Hydra refuses.
 BAD_VALUES = [
@@ -60,6 +61,7 @@ BAD_VALUES = [
     ("checkpoint_seconds=soon", "checkpoint_seconds must be a number of seconds, 0 or more, got 'soon'"),
     ("engine.dtype=float16", "engine.dtype must be float32 or float64, got 'float16'"),
     ("engine.workers=-1", "engine.workers must be 0 (one a core) or more, got -1"),
+    ("engine.graph=on", "engine.graph must be auto (a CUDA graph on a GPU) or off, got 'on'"),
     ("metrics.features=dead_units", "metrics.features must be a list, such as [a,b], got 'dead_units'"),
     ("metrics.rank_every=0", "metrics.rank_every must be at least 1, got 0"),
     ("seeds=null", "got None"),

@@ -7,11 +7,13 @@ import numpy as np
 from cbp_experiments.engines.base import Problem
 from cbp_experiments.engines.compiled import structures
 from cbp_experiments.engines.compiled.adam import SMALLEST, updates_to_fade
+from cbp_experiments.engines.compiled.normals import LANES
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
 from cbp_experiments.seeding import purpose_key
 
 CHUNK = 10 * RESUM_EVERY  # the most updates of a call of the kernel
+NORMALS = 2048  # drawn at once, if that many rows are narrow enough: a call has its price, and a cache its size
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
 
 
@@ -80,9 +82,8 @@ def noise(learner: Learner, network: structures.Network) -> structures.Noise:
         std=learner.perturbation_std,
         variance=np.zeros(1),
         settled=np.zeros((len(network.starts), widest)),
-        counter=np.zeros(1, np.uint64),
-        normals=np.zeros(outputs, np.float32),
-        bits=np.zeros(outputs // 2, np.uint64),
+        generators=np.zeros(4 * LANES, np.uint32),
+        normals=np.zeros(max(outputs, NORMALS), np.float32),
     )
 
 

@@ -10,9 +10,10 @@ from cbp_experiments.engines import arrays, base
 from cbp_experiments.engines.abilities import check_rows, check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
+from cbp_experiments.engines.compiled.normals import new_generators
 from cbp_experiments.networks import MLP
 from cbp_experiments.networks.mlp import ACTIVATIONS
-from cbp_experiments.seeding import mixed, purpose_key, task_key
+from cbp_experiments.seeding import task_key
 
 CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
 FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
@@ -113,7 +114,8 @@ class OnlineRun:
 
     def _begin(self, key: int, examples: int, measured: Row) -> "Underway":
         self.replacement.replaced[0] = 0
-        self.noise.counter[0] = mixed(key + purpose_key("perturbation", 0))
+        if self.noise.std:
+            self.noise.generators[:] = new_generators(np.random.default_rng(key))
         return Underway(measured, np.zeros(examples), np.zeros(examples, bool))
 
     def _adapt_piece(self, seconds: float) -> None:
@@ -172,7 +174,7 @@ class OnlineRun:
             replacement, noise, adam = self.replacement, self.noise, self.adam
             kept |= {"task_scale": self.network.scale, "task_replaced": replacement.replaced}
             kept |= {"task_incoming": replacement.incoming, "task_outgoing": replacement.outgoing}
-            kept |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "counter")}
+            kept |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "generators")}
             kept |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends")}
         return kept
 

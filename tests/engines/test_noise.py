@@ -7,39 +7,11 @@ import pytest
 from scipy import stats
 
 from cbp_experiments.engines import arrays, online
-from cbp_experiments.engines.compiled.noise import draw_normals
 from cbp_experiments.networks import MLP
 from tests.problems import BP, tiny_problem
 from tests.recording import RecordedRun
 
 SNP = replace(BP, name="snp", step_size=0.01, weight_decay=0.5, perturbation_std=1e-3)
-
-
-def normals(count: int, counter: int = 0) -> np.ndarray:
-    drawn, state = np.zeros(count, np.float32), np.array([counter], np.uint64)
-    draw_normals(drawn, np.zeros(count // 2, np.uint64), state)
-    assert state[0] == counter + count // 2
-    return drawn
-
-
-def test_normals_are_normal() -> None:
-    """A million draws: Kolmogorov and Smirnov's distance, the first four moments (to 4 of their standard errors)."""
-    count = 10**6
-    drawn = normals(count).astype(np.float64)
-    assert np.isfinite(drawn).all()
-    assert stats.kstest(drawn, "norm").pvalue > 1e-3
-    moments = [drawn.mean(), drawn.var() - 1, stats.skew(drawn), stats.kurtosis(drawn)]
-    for moment, variance in zip(moments, [1, 2, 6, 24], strict=True):
-        assert abs(moment) < 4 * np.sqrt(variance / count)
-    for lag in (1, count // 2):  # neighbours, and the two of a pair
-        assert abs(np.corrcoef(drawn[:-lag], drawn[lag:])[0, 1]) < 4 / np.sqrt(count - lag)
-
-
-def test_counters_that_follow_each_other_give_new_numbers() -> None:
-    together = normals(64)
-    apart = [normals(32, counter) for counter in (0, 16)]
-    np.testing.assert_array_equal(np.sort(together), np.sort(np.concatenate(apart)))
-    assert len(np.unique(together)) == 64
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])

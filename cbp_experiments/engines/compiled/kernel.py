@@ -41,6 +41,7 @@ from cbp_experiments.engines.compiled.structures import (
 )
 
 SMALLEST_SCALE = 1e-3
+FRESH = 16  # rows that are brought up to date and then read while they are in a cache
 
 
 @jit
@@ -140,11 +141,14 @@ def forward(
         n, h = network.strides[layer + 1], scratch.h[layer + 1]
         for j in range(n):
             h[j] = 0
-        if noise.std > 0:
-            settle_rows(network, noise, layer, scratch.rows[layer], scratch.active[layer])
-        if adam.on:
-            catch_up_rows(network, adam, layer, scratch.rows[layer], scratch.active[layer])
-        add_rows(matrix(network, layer), scratch.rows[layer], scratch.x[layer], scratch.active[layer], h)
+        together = FRESH if noise.std > 0 or adam.on else scratch.active[layer] + 1
+        for q in range(0, scratch.active[layer], together):
+            rows, x, count = scratch.rows[layer, q:], scratch.x[layer, q:], min(together, scratch.active[layer] - q)
+            if noise.std > 0:
+                settle_rows(network, noise, layer, rows, count)
+            if adam.on:
+                catch_up_rows(network, adam, layer, rows, count)
+            add_rows(matrix(network, layer), rows, x, count, h)
         if normalized(network, normalization, layer):
             for j in range(n):
                 h[j] *= scale

@@ -69,9 +69,8 @@ class Noise(NamedTuple):
     std: float  # 0: nothing below is touched
     variance: np.ndarray  # float64 [1]: of all draws so far, in units of the weights in memory
     settled: np.ndarray  # float64 [L, largest stride]
-    counter: np.ndarray  # uint64 [1]: of the random words
-    normals: np.ndarray  # float32 [largest stride of an output]: work space
-    bits: np.ndarray  # uint64, half as many
+    generators: np.ndarray  # uint32 (normals.new_generators)
+    normals: np.ndarray  # float32: work space, for one row at least
 
 
 class Adam(NamedTuple):
