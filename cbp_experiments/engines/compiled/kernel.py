@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all, catch_up_rows, update_layer_adam
-from cbp_experiments.engines.compiled.compiling import inlined, jit
+from cbp_experiments.engines.compiled.compiling import announced, inlined, jit
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
 from cbp_experiments.engines.compiled.normalizing import control, normalize, normalized
@@ -35,7 +35,7 @@ from cbp_experiments.engines.compiled.structures import (
 SMALLEST_SCALE = 1e-3
 
 
-@jit
+@announced(network=4.6, normalization=1.1, noise=0.7, adam=3.6, replacement=3.4)
 def learn(
     network: Network,
     examples: Examples,
