@@ -65,7 +65,8 @@ def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int)
     short = long = min(8 * stream.batch_size, stream.task_length)
     bare = replace(problem, measurements=Measurements(features=[]))
     with limited_threads(engine.threads):
-        seconds_of_a_task(bare, engine, seeds, short)  # compiles
+        for each in (bare, problem):
+            seconds_of_a_task(each, engine, seeds, short)  # compiles
         measuring = seconds_of_a_task(problem, engine, seeds, short)
         base, learning = seconds_of_a_task(bare, engine, seeds, short), 0.0
         while learning < TRIAL_SECONDS and long < stream.task_length:

@@ -1,7 +1,10 @@
 """How functions are compiled (engines/compiled, networks/compiled), and where the compiled code is kept."""
 
+import inspect
 import os
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -9,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import caching, config
+from numba.core import caching, config, types
 from numba.core.dispatcher import Dispatcher
 from numba.core.sigutils import normalize_signature
-from tqdm import tqdm
+
+from cbp_experiments.progress import say
 
 HERE = Path(__file__).parent
 # Sums may be reassociated, but not-a-number and infinity keep their meaning: the engine must see a run diverge.
@@ -24,6 +28,8 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "cont
 FILES = [Path(__file__), *sorted(HERE.glob("*/compiled/*.py"))]
 SOURCES = [*(file.read_bytes() for file in FILES), numba.__version__.encode()]
 VERSION = sha256(b"".join(SOURCES)).hexdigest()[:12]
+
+TRIAL_SECONDS = 0.05  # that compiling `_trial` took where the seconds of `announced` were measured
 
 inlined = numba.njit(inline="always", **OPTIONS)
 
@@ -38,10 +44,20 @@ def exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compile(function, OPTIONS | {"fastmath": False})
 
 
-def _compile(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
+def announced(**seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """As jit, for a function that takes long: before it is compiled, a line says about how long.
+
+    seconds: by parameter, what the code for it takes, unless it is None: its branches are then left out.
+    """
+    return lambda function: _compile(function, OPTIONS, seconds)
+
+
+def _compile(
+    function: Callable[..., Any], options: dict[str, Any], seconds: Mapping[str, float] | None = None
+) -> Callable[..., Any]:
     compiled = numba.njit(nogil=True, **options)(function)
     if isinstance(compiled, Dispatcher):  # not with NUMBA_DISABLE_JIT
-        compiled._cache = _Caches(function, folders())  # type: ignore[attr-defined]
+        compiled._cache = _Caches(function, folders(), seconds or {})  # type: ignore[attr-defined]
     return compiled
 
 
@@ -63,22 +79,38 @@ def folders() -> list[Path]:
 class _Caches(caching.NullCache):
     """The compiled code of one function in several folders. No fault of a folder or file stops a run."""
 
-    def __init__(self, function: Callable[..., Any], folders: list[Path]) -> None:
+    def __init__(self, function: Callable[..., Any], folders: list[Path], seconds: Mapping[str, float]) -> None:
         self._caches = [_cache_in(folder, function) for folder in folders]
+        self._parameters, self._seconds = list(inspect.signature(function).parameters), seconds
+        self._announced: set[Any] = set()
+        self._lock = threading.Lock()
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        arguments = normalize_signature(sig)[0]
         for each in self._caches:
             try:
                 found = each.load_overload(sig, target_context)
                 # Two processes that save two signatures at once may take the same file for both.
-                if found is not None and found.signature.args == normalize_signature(sig)[0]:
+                if found is not None and found.signature.args == arguments:
                     return found
             except OSError:  # another user's, or a failing disk
                 continue
             except Exception:  # damaged: a pickle then raises almost anything
                 with suppress(OSError):
                     each.flush()
+        if self._seconds:
+            self._announce(arguments)
         return None
+
+    def _announce(self, arguments: tuple[Any, ...]) -> None:
+        """Say that it compiles, once of the threads that wait for it."""
+        with self._lock:
+            if arguments in self._announced:
+                return
+            self._announced.add(arguments)
+        present = (name for name, kind in zip(self._parameters, arguments, strict=True) if kind != types.none)
+        seconds = sum(self._seconds.get(name, 0.0) for name in present) * _trial_seconds() / TRIAL_SECONDS
+        say(f"  compiling (once, about {max(seconds, 1):.0f} s)")
 
     def save_overload(self, sig: Any, data: Any) -> None:
         problems = []
@@ -119,9 +151,26 @@ def _cache_in(folder: Path, function: Callable[..., Any]) -> caching.FunctionCac
     return Cache(function)
 
 
+def _trial_seconds() -> float:
+    """How long this machine takes to compile a small function: the least of a few, after the first, which is slower."""
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        numba.njit(**OPTIONS)(_trial)(1.0, 1)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def _trial(x: float, n: int) -> float:
+    total = x
+    for i in range(n):
+        total += x * i
+    return total
+
+
 @cache
 def _say_once(problems: str) -> None:
-    tqdm.write(
-        f"compiled code cannot be saved ({problems}), so that every start compiles, for 20 to 40 seconds: "
+    say(
+        f"compiled code cannot be saved ({problems}), so that every start compiles: "
         "set NUMBA_CACHE_DIR to a folder that can be written"
     )

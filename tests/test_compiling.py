@@ -1,7 +1,9 @@
 """Where compiled code is kept: a start compiles only what no earlier one could save, and never fails for its cache."""
 
 import errno
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,29 @@ def test_the_folders_are_the_packages_and_the_users(monkeypatch: pytest.MonkeyPa
     assert compiling.folders() == [package, Path("/scratch/cache/cbp_experiments", compiling.VERSION)]
     monkeypatch.setattr(config, "CACHE_DIR", "/scratch/numba")
     assert compiling.folders() == [Path("/scratch/numba/cbp_experiments", compiling.VERSION)]
+
+
+def double_or_add(number: float, other: float | None) -> float:
+    if other is not None:
+        return number + other
+    return 2 * number
+
+
+def test_a_line_says_that_it_compiles_and_how_long(
+    places: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """What is None takes nothing; a machine on which the trial takes twice as long takes twice as long."""
+    monkeypatch.setattr(compiling, "_trial_seconds", lambda: 2 * compiling.TRIAL_SECONDS)
+    for other, expected in ((None, 6), (3.0, 20)):
+        for line in (f"  compiling (once, about {expected} s)\n", ""):
+            function = compiling.announced(number=3, other=7)(double_or_add)
+            for _ in range(2):
+                function(4.0, other)
+            assert capsys.readouterr().out == line
+
+
+def test_threads_that_wait_for_the_same_code_say_it_once(places: list[Path], capsys: Capture) -> None:
+    function = compiling.announced(number=3)(double)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(function, [1.0] * 4)) == [2.0] * 4
+    assert re.fullmatch(r"  compiling \(once, about \d+ s\)\n", capsys.readouterr().out)

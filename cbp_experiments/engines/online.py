@@ -127,7 +127,8 @@ class OnlineRun:
 
     def measure(self, task: int, position: np.ndarray) -> Row:
         rows = self.problem.stream.probe(self.seeds[0], task)
-        hidden = [h.unsqueeze(0) for h in self.hidden(rows, position)]
+        wanted = self.problem.measurements.features
+        hidden = [h.unsqueeze(0) for h in self.hidden(rows, position)] if wanted else []
         weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
         return self.problem.measurements.take(task, hidden, weights)[0]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cbp_experiments.compiling import inlined, jit
+from cbp_experiments.compiling import announced, inlined, jit
 from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all, catch_up_rows, update_layer_adam
 from cbp_experiments.engines.compiled.draws import next_update, uniform
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
@@ -44,7 +44,7 @@ SMALLEST_SCALE = 1e-3
 FRESH = 16  # rows that are brought up to date and then read while they are in a cache
 
 
-@jit
+@announced(network=4.6, normalization=1.1, noise=0.7, adam=3.6, replacement=3.4)
 def learn(
     network: Network,
     examples: Examples,
