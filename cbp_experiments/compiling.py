@@ -25,7 +25,7 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "cont
 
 # Numba's cache notices a change in a function's own file, not in those it calls: a folder for each version of all. It
 # holds one version of numba's code: environments that share a user's cache must not overwrite each other's.
-FILES = [Path(__file__), *sorted(HERE.glob("*/compiled/*.py"))]
+FILES = [Path(__file__), HERE / "seeding.py", *sorted(HERE.glob("*/compiled/*.py"))]
 SOURCES = [*(file.read_bytes() for file in FILES), numba.__version__.encode()]
 VERSION = sha256(b"".join(SOURCES)).hexdigest()[:12]
 
