@@ -18,17 +18,18 @@ f32, i32, u32, i64, u64 = np.float32, np.int32, np.uint32, np.int64, np.uint64
 
 
 @inlined
-def gather_noise(network: Network, normalization: Normalization, noise: Noise) -> None:
+def gather_noise(network: Network, normalization: Normalization | None, noise: Noise) -> None:
     """After an update and its decay: every weight owes one more draw; biases and gains take theirs."""
     noise.variance[0] += (noise.std / network.scale[0]) ** 2
     for layer in range(len(network.starts)):
         draw_normals(noise.normals[: network.strides[layer + 1]], noise.bits, noise.counter)
         for j in range(network.sizes[layer + 1]):
             network.biases[layer, j] += noise.std * noise.normals[j]
-    for layer in range(normalization.gain.shape[0]):
-        draw_normals(noise.normals[: network.strides[layer + 1]], noise.bits, noise.counter)
-        for j in range(network.sizes[layer + 1]):
-            normalization.gain[layer, j] += noise.std * noise.normals[j]
+    if normalization is not None:
+        for layer in range(normalization.gain.shape[0]):
+            draw_normals(noise.normals[: network.strides[layer + 1]], noise.bits, noise.counter)
+            for j in range(network.sizes[layer + 1]):
+                normalization.gain[layer, j] += noise.std * noise.normals[j]
 
 
 @inlined
