@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,12 @@ class OnlineRun:
         self.scratch = arrays.scratch(self.network)
         self.underway: Underway | None = None
         self.piece = FIRST_PIECE
+
+    @property
+    def mechanisms(self) -> tuple[Any, ...]:
+        """Those of the learner, and None for the others: the kernel is compiled without them."""
+        parts = (self.normalization, self.normalization.on), (self.noise, self.noise.std), (self.adam, self.adam.on)
+        return tuple(part if on else None for part, on in (*parts, (self.replacement, self.replacement.rate)))
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -93,8 +100,8 @@ class OnlineRun:
             end = min(begin + self.piece, (begin // CHUNK + 1) * CHUNK, len(order))
             settle = end % CHUNK == 0 or end == len(order)
             now.done = kernel.learn(
-                self.network, self.examples, self.update, self.normalization, self.noise, self.adam, self.replacement,
-                self.scratch, order, position, self.draws, begin, end, settle, now.losses, now.hits, events,
+                self.network, self.examples, self.update, *self.mechanisms, self.scratch,
+                order, position, self.draws, begin, end, settle, now.losses, now.hits, events,
             )  # fmt: skip
             self._adapt_piece(time.monotonic() - started)
             pause = progress(now.done - begin)

@@ -52,7 +52,7 @@ def age_corrections(adam: Adam, update: Update) -> None:
 
 @jit
 def update_layer_adam(
-    network: Network, update: Update, normalization: Normalization, adam: Adam, scratch: Scratch, layer: int
+    network: Network, update: Update, normalization: Normalization | None, adam: Adam, scratch: Scratch, layer: int
 ) -> None:
     """Adam on a layer by the gradient of its outputs; leaves that of its inputs in `scratch.step[layer]`."""
     gradient, step_size, number = scratch.step[layer + 1], update.step_size, scratch.step.dtype.type
@@ -72,7 +72,7 @@ def update_layer_adam(
                 row1, row2 = max(oldest1, inverse1[i]), max(oldest2, inverse2[i])
                 adam_row(w, first, second, i, zero, gradient, row1, row2, adam, layer, step_size)
     shift = gradient
-    if normalization.on and layer + 1 < len(network.starts):
+    if normalization is not None and layer + 1 < len(network.starts):
         shift = normalization.shift_step
         w, first, second = normalization.gain, normalization.first, normalization.second
         adam_row(w, first, second, layer, one, normalization.gain_step, oldest1, oldest2, adam, layer, step_size)

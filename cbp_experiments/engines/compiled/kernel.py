@@ -14,7 +14,7 @@ from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all,
 from cbp_experiments.engines.compiled.draws import next_update, uniform
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
-from cbp_experiments.engines.compiled.normalizing import control, normalize, normalized
+from cbp_experiments.engines.compiled.normalizing import control, normalize
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY, replace_units, sum_magnitudes, track_utility
 from cbp_experiments.engines.compiled.rows import (
     add_rows,
@@ -49,10 +49,10 @@ def learn(
     network: Network,
     examples: Examples,
     update: Update,
-    normalization: Normalization,
-    noise: Noise,
-    adam: Adam,
-    replacement: Replacement,
+    normalization: Normalization | None,
+    noise: Noise | None,
+    adam: Adam | None,
+    replacement: Replacement | None,
     scratch: Scratch,
     order: np.ndarray,
     position: np.ndarray,
@@ -69,46 +69,50 @@ def learn(
     Fills `losses[t]` and `hits[t]` by the predictions before the update, and `events` with the rows (t, layer, unit)
     of the replacements, as far as it has room. Returns the t it has come to: before `end` if a loss is not finite.
 
+    A mechanism that the learner does not have is None. Numba then leaves out the branches of `is not None`, which is
+    four fifths of what there is to compile for BP; it does not see through a function that asks.
+
     `settle`: finish what is put off (noise, idle rows of Adam, the scale of the weights), as before anyone reads the
     weights. It changes the order of rounding, so it is done at fixed t only, however the updates are cut into calls.
     """
     layers = len(network.starts)
     for t in range(begin, end):
-        if replacement.rate > 0 and t % RESUM_EVERY == 0:
+        if replacement is not None and t % RESUM_EVERY == 0:
             sum_magnitudes(network, replacement)
         next_update(draws, t + 1)
         example = order[t]
-        forward(network, examples, normalization, scratch, example, position, True, update.dropout, noise, adam, draws)
-        step_size = network.weights.dtype.type(1) if adam.on else update.step_size
+        forward(network, examples, normalization, scratch, example, position, update.dropout, noise, adam, draws)
+        step_size = network.weights.dtype.type(1) if adam is not None else update.step_size
         losses[t], hits[t] = softmax_step(network, scratch, examples.labels[example], step_size)
         if not np.isfinite(losses[t]):
             end = t
             break
-        if adam.on:
+        if adam is not None:
             age_corrections(adam, update)
         for layer in range(layers - 1, -1, -1):
-            if normalized(network, normalization, layer):
+            if normalization is not None and layer + 1 < len(network.starts):
                 control(network, normalization, scratch, layer)
-            if adam.on:
+            if adam is not None:
                 update_layer_adam(network, update, normalization, adam, scratch, layer)
             else:
                 update_layer(network, update, normalization, replacement, scratch, layer)
         shrink(network, update, noise, replacement)
-        if noise.std > 0:
+        if noise is not None:
             gather_noise(network, normalization, noise)
-            if adam.eager or replacement.rate > 0:  # every weight moves by what it is, or the utilities need it
+            # Weight decay moves every weight by what it is, and utilities need them all.
+            if replacement is not None or (adam is not None and adam.eager):
                 settle_all(network, noise)
-        if replacement.rate > 0:
-            if adam.on or noise.std > 0:
+        if replacement is not None:
+            if adam is not None or noise is not None:
                 sum_magnitudes(network, replacement)
             for layer in range(layers - 1):
                 track_utility(network, replacement, scratch, layer)
             for layer in range(layers - 1):
                 replace_units(network, normalization, adam, replacement, scratch, layer, draws, t, events)
     if settle:
-        if noise.std > 0:
+        if noise is not None:
             settle_all(network, noise)
-        if adam.on:
+        if adam is not None:
             catch_up_all(network, adam)
         fold_scale(network, noise, replacement)
     return end
@@ -118,14 +122,13 @@ def learn(
 def forward(
     network: Network,
     examples: Examples,
-    normalization: Normalization,
+    normalization: Normalization | None,
     scratch: Scratch,
     example: int,
     position: np.ndarray,
-    learning: bool,
     dropout: float,
-    noise: Noise,
-    adam: Adam,
+    noise: Noise | None,
+    adam: Adam | None,
     draws: Draws,
 ) -> None:
     """Activations of one example in `scratch.h`, and for each layer the inputs that are not 0."""
@@ -141,18 +144,18 @@ def forward(
         n, h = network.strides[layer + 1], scratch.h[layer + 1]
         for j in range(n):
             h[j] = 0
-        together = FRESH if noise.std > 0 or adam.on else scratch.active[layer] + 1
+        together = FRESH if noise is not None or adam is not None else scratch.active[layer] + 1
         for q in range(0, scratch.active[layer], together):
             rows, x, count = scratch.rows[layer, q:], scratch.x[layer, q:], min(together, scratch.active[layer] - q)
-            if noise.std > 0:
+            if noise is not None:
                 settle_rows(network, noise, layer, rows, count)
-            if adam.on:
+            if adam is not None:
                 catch_up_rows(network, adam, layer, rows, count)
             add_rows(matrix(network, layer), rows, x, count, h)
-        if normalized(network, normalization, layer):
+        if normalization is not None and layer + 1 < len(network.starts):
             for j in range(n):
                 h[j] *= scale
-            normalize(network, normalization, scratch, layer, learning)
+            normalize(network, normalization, scratch, layer)
         else:
             for j in range(n):
                 h[j] = scale * h[j] + network.biases[layer, j]
@@ -240,8 +243,8 @@ def softmax_step(network: Network, scratch: Scratch, label: int, step_size: floa
 def update_layer(
     network: Network,
     update: Update,
-    normalization: Normalization,
-    replacement: Replacement,
+    normalization: Normalization | None,
+    replacement: Replacement | None,
     scratch: Scratch,
     layer: int,
 ) -> None:
@@ -254,7 +257,7 @@ def update_layer(
     rows, x, count = scratch.rows[layer], scratch.x[layer], scratch.active[layer]
     step, back, number = scratch.step[layer + 1], scratch.back, scratch.step.dtype.type
     kept, per_scale = number(update.shrink), number(1 / (network.scale[0] * update.shrink))
-    if normalized(network, normalization, layer):
+    if normalization is not None and layer + 1 < len(network.starts):
         for j in range(n):
             network.biases[layer, j] = network.biases[layer, j] * kept - normalization.shift_step[j]
         for j in range(n):
@@ -265,9 +268,9 @@ def update_layer(
         for j in range(n):
             network.biases[layer, j] = network.biases[layer, j] * kept - step[j]
             step[j] *= per_scale
-    if replacement.rate > 0 and layer > 0:
+    if replacement is not None and layer > 0:
         backward_rows_tracked(w, rows, x, count, step, back, replacement.outgoing[layer], replacement.incoming[layer])
-    elif replacement.rate > 0:
+    elif replacement is not None:
         update_rows_tracked(w, rows, x, count, step, replacement.incoming[layer])
     elif layer > 0:
         backward_rows(w, rows, x, count, step, back)
@@ -278,7 +281,7 @@ def update_layer(
 
 
 @inlined
-def shrink(network: Network, update: Update, noise: Noise, replacement: Replacement) -> None:
+def shrink(network: Network, update: Update, noise: Noise | None, replacement: Replacement | None) -> None:
     """Weight decay of all weights, touching none; once in a while the scale is worked into them."""
     network.scale[0] *= update.shrink
     if network.scale[0] < SMALLEST_SCALE:
@@ -286,16 +289,17 @@ def shrink(network: Network, update: Update, noise: Noise, replacement: Replacem
 
 
 @inlined
-def fold_scale(network: Network, noise: Noise, replacement: Replacement) -> None:
+def fold_scale(network: Network, noise: Noise | None, replacement: Replacement | None) -> None:
     if network.scale[0] != 1:
         scale = network.weights.dtype.type(network.scale[0])
-        noise.variance[0] *= network.scale[0] ** 2
-        for layer in range(noise.settled.shape[0]):
-            for row in range(noise.settled.shape[1]):
-                noise.settled[layer, row] *= network.scale[0] ** 2
+        if noise is not None:
+            noise.variance[0] *= network.scale[0] ** 2
+            for layer in range(noise.settled.shape[0]):
+                for row in range(noise.settled.shape[1]):
+                    noise.settled[layer, row] *= network.scale[0] ** 2
         for i in range(len(network.weights)):
             network.weights[i] *= scale
-        if replacement.rate > 0:
+        if replacement is not None:
             sum_magnitudes(network, replacement)
         network.scale[0] = 1
 

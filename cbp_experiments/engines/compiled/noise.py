@@ -17,17 +17,18 @@ from cbp_experiments.engines.compiled.structures import Network, Noise, Normaliz
 
 
 @inlined
-def gather_noise(network: Network, normalization: Normalization, noise: Noise) -> None:
+def gather_noise(network: Network, normalization: Normalization | None, noise: Noise) -> None:
     """After an update and its decay: every weight owes one more draw; biases and gains take theirs."""
     noise.variance[0] += (noise.std / network.scale[0]) ** 2
     for layer in range(len(network.starts)):
         draw_normals(noise.normals[: network.strides[layer + 1]], noise.generators)
         for j in range(network.sizes[layer + 1]):
             network.biases[layer, j] += noise.std * noise.normals[j]
-    for layer in range(normalization.gain.shape[0]):
-        draw_normals(noise.normals[: network.strides[layer + 1]], noise.generators)
-        for j in range(network.sizes[layer + 1]):
-            normalization.gain[layer, j] += noise.std * noise.normals[j]
+    if normalization is not None:
+        for layer in range(normalization.gain.shape[0]):
+            draw_normals(noise.normals[: network.strides[layer + 1]], noise.generators)
+            for j in range(network.sizes[layer + 1]):
+                normalization.gain[layer, j] += noise.std * noise.normals[j]
 
 
 @inlined

@@ -11,14 +11,8 @@ from cbp_experiments.engines.compiled.structures import Network, Normalization, 
 
 
 @inlined
-def normalized(network: Network, normalization: Normalization, layer: int) -> bool:
-    """Whether layer `layer` is normalized: a hidden one, if the learner does so."""
-    return normalization.on and layer + 1 < len(network.starts)
-
-
-@inlined
-def normalize(network: Network, normalization: Normalization, scratch: Scratch, layer: int, learning: bool) -> None:
-    """Turn the weighted sums `scratch.h[layer + 1]` into gain y + bias; `learning`: and move the statistics on."""
+def normalize(network: Network, normalization: Normalization, scratch: Scratch, layer: int) -> None:
+    """Turn the weighted sums `scratch.h[layer + 1]` into gain y + bias, and move the statistics on."""
     n, x, bias = network.strides[layer + 1], scratch.h[layer + 1], network.biases[layer]
     gain, mean, variance = normalization.gain[layer], normalization.mean[layer], normalization.variance[layer]
     y, inverse = normalization.y[layer], normalization.inverse[layer]
@@ -29,13 +23,12 @@ def normalize(network: Network, normalization: Normalization, scratch: Scratch, 
         inverse[j] = one / np.sqrt(variance[j] + epsilon)
     for j in range(n):
         y[j] = x[j] - mean[j]
-    if learning:
-        for j in range(n):
-            moved = mean[j] + fresh * y[j]
-            mean[j] = moved if abs(moved) > smallest else moved * zero
-        for j in range(n):
-            moved = kept * variance[j] + spread * (y[j] * y[j])
-            variance[j] = moved if moved > smallest else moved * zero
+    for j in range(n):
+        moved = mean[j] + fresh * y[j]
+        mean[j] = moved if abs(moved) > smallest else moved * zero
+    for j in range(n):
+        moved = kept * variance[j] + spread * (y[j] * y[j])
+        variance[j] = moved if moved > smallest else moved * zero
     for j in range(n):
         y[j] *= inverse[j]
     for j in range(n):

@@ -77,8 +77,8 @@ def track_utility(network: Network, replacement: Replacement, scratch: Scratch, 
 @inlined
 def replace_units(
     network: Network,
-    normalization: Normalization,
-    adam: Adam,
+    normalization: Normalization | None,
+    adam: Adam | None,
     replacement: Replacement,
     scratch: Scratch,
     layer: int,
@@ -108,9 +108,9 @@ def replace_units(
         unit = np.argmin(ranking[:n])
         ranking[unit] = np.inf
         renew_unit(network, replacement, layer, unit, draws, k)
-        if normalization.on and normalization.reset:
+        if normalization is not None and normalization.reset:
             renew_normalization(normalization, layer, unit)
-        if adam.on:
+        if adam is not None:
             renew_moments(network, adam, layer, unit)
         event = replacement.replaced[0]
         if event < len(events):
