@@ -21,7 +21,13 @@ def next_update(draws: Draws, update: int) -> None:
 @inlined
 def uniform(draws: Draws, purpose: np.uint64, i: int) -> float:
     """In [0, 1), a multiple of 2^-53."""
-    return np.float64(mixed(draws.now[0] + purpose + u64(i) * GOLDEN) >> u64(11)) * 2.0**-53
+    return np.float64(uniform_bits(draws, purpose, i)) * 2.0**-53
+
+
+@inlined
+def uniform_bits(draws: Draws, purpose: np.uint64, i: int) -> np.uint64:
+    """The same times 2^53."""
+    return mixed(draws.now[0] + purpose + u64(i) * GOLDEN) >> u64(11)
 
 
 @inlined

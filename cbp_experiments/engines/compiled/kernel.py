@@ -11,7 +11,7 @@ import numpy as np
 
 from cbp_experiments.compiling import announced, inlined, jit
 from cbp_experiments.engines.compiled.adam import age_corrections, catch_up_all, catch_up_rows, update_layer_adam
-from cbp_experiments.engines.compiled.draws import next_update, uniform
+from cbp_experiments.engines.compiled.draws import next_update, u64, uniform_bits
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
 from cbp_experiments.engines.compiled.normalizing import control, normalize
@@ -191,13 +191,22 @@ def activate(network: Network, scratch: Scratch, layer: int) -> None:
 def drop(network: Network, scratch: Scratch, layer: int, dropout: float, draws: Draws) -> None:
     """Dropout (learners/dropout.py) of a hidden layer's activations."""
     h, slope, rows, x = scratch.h[layer], scratch.slope[layer], scratch.rows[layer], scratch.x[layer]
-    count = 0
-    for i in range(network.sizes[layer]):
-        kept = h.dtype.type((uniform(draws, draws.dropout[layer - 1], i) >= dropout) / (1 - dropout))
+    n, zero, scale = network.sizes[layer], h.dtype.type(0), h.dtype.type(1 / (1 - dropout))
+    purpose, least = draws.dropout[layer - 1], u64(np.ceil(dropout * 2.0**53))
+    for i in range(n):
+        kept = scale if uniform_bits(draws, purpose, i) >= least else zero
         h[i] *= kept
         slope[i] *= kept
-        rows[count], x[count] = i, h[i]
-        count += h[i] != 0 or (network.activation != RELU and slope[i] != 0)
+    count = 0
+    if network.activation == RELU:
+        for i in range(n):
+            value = h[i]
+            rows[count], x[count] = i, value  # no branch, as in activate
+            count += value != 0
+    else:
+        for i in range(n):
+            rows[count], x[count] = i, h[i]
+            count += h[i] != 0 or slope[i] != 0
     scratch.active[layer] = count
 
 
