@@ -6,7 +6,7 @@ import numpy as np
 
 from cbp_experiments.engines.base import Problem
 from cbp_experiments.engines.compiled import structures
-from cbp_experiments.engines.compiled.adam import SMALLEST, updates_to_fade
+from cbp_experiments.engines.compiled.adam import SMALLEST, ages, powers, updates_to_fade
 from cbp_experiments.engines.compiled.normals import LANES
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
@@ -68,7 +68,7 @@ def normalization(learner: Learner, network: structures.Network) -> structures.N
         error_y=full(0),
         error_1=full(0),
         first=full(0, moments),
-        second=full(0, moments),
+        root=full(0, moments),
         y=full(0),
         inverse=full(0),
         shift_step=np.zeros(widest, dtype),
@@ -96,16 +96,20 @@ def adam(learner: Learner, network: structures.Network) -> structures.Adam:
         return np.zeros(shape if on else [0] * len(shape), dtype)
 
     corrections = (layers + 1, widest) if learner.replacement_rate else (1, 1)
+    eager = on and bool(learner.replacement_rate or learner.weight_decay)
+    summed = on and not eager and fade < CHUNK and dtype == np.float32
     return structures.Adam(
         on=on,
-        eager=on and bool(learner.replacement_rate or learner.weight_decay),
+        eager=eager,
         fade=CHUNK if learner.weight_decay else fade,  # whose gradient is never 0
         betas=np.array([learner.beta1, 1 - learner.beta1, learner.beta2, 1 - learner.beta2], dtype),
         constants=np.array([learner.epsilon, learner.weight_decay, SMALLEST], dtype),
+        paired=not eager and learner.epsilon > SMALLEST**0.5,
+        powers=powers(learner.beta1, learner.beta2, dtype, most=CHUNK),
         first=zeros(len(network.weights)),
-        second=zeros(len(network.weights)),
+        root=zeros(len(network.weights)),
         first_bias=zeros(layers, widest),
-        second_bias=zeros(layers, widest),
+        root_bias=zeros(layers, widest),
         correction1=zeros(*corrections),
         correction2=zeros(*corrections),
         inverse1=zeros(layers + 1, widest),
@@ -114,7 +118,10 @@ def adam(learner: Learner, network: structures.Network) -> structures.Adam:
         last=np.zeros((layers, widest), np.int64),
         rates=zeros(CHUNK),
         bends=zeros(CHUNK),
-        root=zeros(widest),
+        sums=np.zeros((5, CHUNK if summed else 0)),
+        ages=ages(learner.beta1, learner.beta2, fade if summed else 0),
+        parts=np.zeros(fade if summed else 0),
+        negligible=np.finfo(dtype).eps / 2 - 1e-14,
         moved=zeros(widest),
     )
 

@@ -170,20 +170,20 @@ class OnlineRun:
         names: tuple[str, ...]
         if self.normalization.on:
             names = ("gain", "mean", "variance", "error_y", "error_1")
-            names += ("first", "second") if self.adam.on else ()
+            names += ("first", "root") if self.adam.on else ()
             kept |= {f"normalization_{name}": getattr(self.normalization, name) for name in names}
         if self.problem.learner.replacement_rate:
             names = ("utility", "mean_activation", "correction", "age", "to_replace")
             kept |= {name: getattr(self.replacement, name) for name in names}
         if self.adam.on:
-            names = ("first", "second", "first_bias", "second_bias", "correction1", "correction2")
+            names = ("first", "root", "first_bias", "root_bias", "correction1", "correction2")
             kept |= {f"adam_{name}": getattr(self.adam, name) for name in names}
         if within_task:
             replacement, noise, adam = self.replacement, self.noise, self.adam
             kept |= {"task_scale": self.network.scale, "task_replaced": replacement.replaced}
             kept |= {"task_incoming": replacement.incoming, "task_outgoing": replacement.outgoing}
             kept |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "generators")}
-            kept |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends")}
+            kept |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends", "sums")}
         return kept
 
     def state(self, run: int) -> State:

@@ -41,7 +41,7 @@ from cbp_experiments.engines.compiled.structures import (
 )
 
 SMALLEST_SCALE = 1e-3
-FRESH = 16  # rows that are brought up to date and then read while they are in a cache
+FRESH = 2**15  # weights that are brought up to date and then read while they are in a cache
 
 
 @announced(network=4.6, normalization=1.1, noise=0.7, adam=3.6, replacement=3.4)
@@ -144,7 +144,7 @@ def forward(
         n, h = network.strides[layer + 1], scratch.h[layer + 1]
         for j in range(n):
             h[j] = 0
-        together = FRESH if noise is not None or adam is not None else scratch.active[layer] + 1
+        together = max(FRESH // n // 8 * 8, 8) if noise is not None or adam is not None else scratch.active[layer] + 1
         for q in range(0, scratch.active[layer], together):
             rows, x, count = scratch.rows[layer, q:], scratch.x[layer, q:], min(together, scratch.active[layer] - q)
             if noise is not None:

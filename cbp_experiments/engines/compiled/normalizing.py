@@ -72,4 +72,4 @@ def renew_normalization(normalization: Normalization, layer: int, unit: int) -> 
     normalization.error_1[layer, unit] = 0
     if normalization.first.shape[0] > 0:
         normalization.first[layer, unit] = 0
-        normalization.second[layer, unit] = 0
+        normalization.root[layer, unit] = 0

@@ -178,12 +178,12 @@ def renew_moments(network: Network, adam: Adam, layer: int, unit: int) -> None:
     for i in range(network.sizes[layer]):
         at = network.starts[layer] + i * n + unit
         adam.first[at] = 0
-        adam.second[at] = 0
+        adam.root[at] = 0
     for j in range(network.strides[layer + 2]):
         at = network.starts[layer + 1] + unit * network.strides[layer + 2] + j
         adam.first[at] = 0
-        adam.second[at] = 0
+        adam.root[at] = 0
     adam.first_bias[layer, unit] = 0
-    adam.second_bias[layer, unit] = 0
+    adam.root_bias[layer, unit] = 0
     adam.correction1[layer + 1, unit] = 0
     adam.correction2[layer + 1, unit] = 0

@@ -55,8 +55,8 @@ class Normalization(NamedTuple):
     variance: np.ndarray
     error_y: np.ndarray
     error_1: np.ndarray
-    first: np.ndarray  # Adam's moments of the gain
-    second: np.ndarray
+    first: np.ndarray  # Adam's moments of the gain, as below
+    root: np.ndarray
     y: np.ndarray  # work space: the normalized sums of the last pass, and one over their standard deviations
     inverse: np.ndarray
     shift_step: np.ndarray  # float [largest stride]: steps of a layer's biases
@@ -86,10 +86,12 @@ class Adam(NamedTuple):
     fade: int  # updates without gradient after which a row has come to rest (adam.updates_to_fade)
     betas: np.ndarray  # float [4]: beta1, 1 - beta1, beta2, 1 - beta2
     constants: np.ndarray  # float [3]: epsilon, weight decay, the smallest moment that is kept
+    paired: bool  # all weights are equally old, and epsilon^2 is a float: two rows share a division
+    powers: np.ndarray  # float [2, the most updates of a call + 1]: beta1^k, beta2^k (adam.powers)
     first: np.ndarray
-    second: np.ndarray
+    root: np.ndarray  # of the second moment
     first_bias: np.ndarray  # float [L, largest stride]
-    second_bias: np.ndarray
+    root_bias: np.ndarray
     correction1: np.ndarray  # float [L + 1, largest stride]
     correction2: np.ndarray
     inverse1: np.ndarray  # float [L + 1, largest stride]: 1 / (1 - beta1^t)
@@ -98,8 +100,11 @@ class Adam(NamedTuple):
     last: np.ndarray  # int64 [L, largest stride]: the last of these in which a row's input was not 0
     rates: np.ndarray  # float [the most updates of a call]: step size / (1 - beta1^t) of the oldest weights
     bends: np.ndarray  # likewise, 1 / sqrt(1 - beta2^t)
-    root: np.ndarray  # float [largest stride]: work space
-    moved: np.ndarray
+    sums: np.ndarray  # float64 [5, the most updates of a call] (adam.sum_steps), or [5, 0] where they would not do
+    ages: np.ndarray  # float64 [2, fade] (adam.ages)
+    parts: np.ndarray  # float64 [fade]: work space
+    negligible: float  # half of the dtype's epsilon, less the rounding of sums
+    moved: np.ndarray  # float [largest stride]: work space
 
 
 class Replacement(NamedTuple):
