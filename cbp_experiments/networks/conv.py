@@ -94,6 +94,10 @@ class StackedConvNet(StackedNetwork):
 
     mature_units_only = False  # as the published runs on this network
 
+    @property
+    def channels_last(self) -> int:  # type: ignore[override]
+        return COLOURS if len(self.weights[0]) == 1 else 0
+
     def convolutional(self, layer: int) -> bool:
         return self.weights[layer].ndim == 5
 
@@ -155,9 +159,9 @@ def positions(inputs: int) -> int:
 
 def side_by_side(x: Tensor) -> Tensor:
     """`[R, B, n, height, width]` -> `[B, R n, height, width]`: the runs as groups of channels."""
-    return x.transpose(0, 1).flatten(1, 2)
+    return x.squeeze(0) if len(x) == 1 else x.transpose(0, 1).flatten(1, 2)
 
 
 def by_run(x: Tensor, runs: int) -> Tensor:
     """`[B, R n, height, width]` -> `[R, B, n, height, width]`."""
-    return x.unflatten(1, (runs, -1)).transpose(0, 1)
+    return x.unsqueeze(0) if runs == 1 else x.unflatten(1, (runs, -1)).transpose(0, 1)
