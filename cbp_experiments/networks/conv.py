@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt, prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -94,6 +94,20 @@ class StackedConvNet(StackedNetwork):
 
     mature_units_only = False  # as the published runs on this network
 
+    def __init__(
+        self,
+        weights: list[list[np.ndarray]],
+        biases: list[list[np.ndarray]],
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        super().__init__(weights, biases, device, dtype)
+        self.space: dict[Any, Tensor] = {}
+        if len(weights) == 1:
+            for layer in filter(self.convolutional, range(len(self.weights))):
+                weight = self.weights[layer].detach()[0].contiguous(memory_format=torch.channels_last)
+                self.weights[layer] = weight.unsqueeze(0).requires_grad_()
+
     @property
     def channels_last(self) -> int:  # type: ignore[override]
         return COLOURS if len(self.weights[0]) == 1 else 0
@@ -116,7 +130,7 @@ class StackedConvNet(StackedNetwork):
 
     def activate(self, layer: int, z: Tensor) -> Tensor:
         if self.convolutional(layer):
-            return by_run(pooled_relu(side_by_side(z)), len(z))
+            return by_run(pooled_relu(side_by_side(z), self.space), len(z))
         return torch.relu(z)
 
     def incoming(self, layer: int, units: Tensor) -> Where:
