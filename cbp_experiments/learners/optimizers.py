@@ -43,14 +43,11 @@ class SGD:
             self.state = {f"velocity_{i}": torch.zeros_like(p).detach() for i, p in enumerate(parameters)}
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        gradients = [
-            gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
-            for parameter, gradient in zip(parameters, gradients, strict=True)
-        ]
+        velocities = [self.state[f"velocity_{i}"] if self.momentum else None for i in range(len(parameters))]
         sgd(
             list(parameters),
-            gradients,
-            [self.state[f"velocity_{i}"] if self.momentum else None for i in range(len(parameters))],
+            [in_memory_as(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)],
+            velocities,
             has_sparse_grad=False,
             foreach=False,
             fused=True,
@@ -65,6 +62,11 @@ class SGD:
     def reset(self, parameter: int, where: Where) -> None:
         if self.momentum and self.reset_momentum:
             fill(self.state[f"velocity_{parameter}"], where, 0.0)
+
+
+def in_memory_as(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient with the strides of its parameter: the fused update goes through memory and looks at no strides."""
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
 class Adam:
