@@ -14,11 +14,13 @@ from row import Row
 from cbp_experiments.engines import Problem, cores, limited_threads
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.networks.conv import COLOURS
+from cbp_experiments.networks import ConvNet
+from cbp_experiments.networks.conv import COLOURS, KERNELS
 from cbp_experiments.seeding import task_key
 
 WIDTHS = (32, 128)
 UPDATES = 24  # a round
+BATCH, SIDE = 100, 32
 SETTINGS = ("data=continual_imagenet", "scale=laptop", "data.source=synthetic", "data.tasks=1", "data.epochs=5")
 
 
@@ -91,4 +93,45 @@ def all_at_once(executors: list[Executor], works: list[Callable[[], object]]) ->
 
 
 def further(rounds: int, rows: Sequence[Row]) -> None:
-    """Nothing yet."""
+    """One run on one thread, against the calls of PyTorch's convolutions that an update makes, alone."""
+    with limited_threads(1):
+        for width in sorted({row.width for row in rows if row.network == "conv"}):
+            works = [calls_of_convolutions(width)]
+            for name in ("bp", "cbp"):
+                problem = conv_problem(f"learner={name}", "learner.momentum=0.9", f"network.width={width}")
+                works.append(updates_of(Ensemble(problem, [0])))
+            times: list[list[float]] = [[] for _ in works]
+            for turn in range(rounds + 1):
+                for work, of in zip(works, times, strict=True):
+                    taken = microseconds(work, UPDATES)
+                    if turn:  # the first one warms up
+                        of.append(taken)
+            calls, *ours = map(median, times)
+            print(f"conv {width}, one run, one thread: convolutions alone {calls:.0f} microseconds, "
+                  f"x {ours[0] / calls:.2f} bp, x {ours[1] / calls:.2f} cbp")  # fmt: skip
+
+
+def calls_of_convolutions(width: int) -> Callable[[], object]:
+    """Forward and backward of an update's convolutions, UPDATES times, channels last, without what is between them."""
+    network, side, layers = ConvNet(width), SIDE, []
+    for out, channels, kernel, _ in network.shapes(COLOURS * SIDE**2, 2)[: len(KERNELS)]:
+        x, weight = torch.randn(BATCH, channels, side, side), torch.randn(out, channels, kernel, kernel)
+        bias = torch.randn(out)
+        side += 1 - kernel
+        gradient = torch.randn(BATCH, out, side, side)
+        x, gradient = (maps.contiguous(memory_format=torch.channels_last) for maps in (x, gradient))
+        layers.append((x, weight, bias, gradient))
+        side //= 2
+
+    @torch.no_grad()
+    def work() -> None:
+        for _ in range(UPDATES):
+            for x, weight, bias, _ in layers:
+                torch.conv2d(x, weight, bias)
+            for x, weight, bias, gradient in reversed(layers):
+                wanted = [x.shape[1] != COLOURS, True, True]  # nothing wants the gradient of the images
+                torch.ops.aten.convolution_backward(
+                    gradient, x, weight, [len(bias)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
+                )
+
+    return work

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cbp_experiments.engines.shown import Shown, channels_last
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner, build_step
 from cbp_experiments.networks import ConvNet, StackedConvNet
@@ -108,6 +109,20 @@ def test_updates_are_those_of_autograd_and_sgd(runs: int) -> None:
     for run, reference in enumerate(references):
         for ours, theirs in zip(network.parameters, reference.parameters(), strict=True):
             torch.testing.assert_close(in_torch_s_order(ours[run].detach()), theirs.detach(), **EXACT)
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_images_may_lie_channels_last(runs: int) -> None:
+    """As the engine shows them to a run that is alone."""
+    network = stack(runs)
+    images = torch.randint(0, 256, (10, INPUTS), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    rows = torch.randint(0, 10, (runs, 4), generator=torch.Generator().manual_seed(1))
+    begins = torch.zeros(runs, 1, dtype=torch.int64)
+    expected = Shown(images, rows, begins, None, 1 / 255, torch.float64).inputs(rows)
+    shown = Shown(channels_last(images, 3), rows, begins, None, 1 / 255, torch.float64, channels=3).inputs(rows)
+    assert torch.equal(expected, images[rows].double() * (1 / 255))
+    assert torch.equal(shown.flatten(2), expected)
+    torch.testing.assert_close(network.forward(shown)[0], network.forward(expected)[0], **EXACT)
 
 
 def test_a_new_head_is_0_and_leaves_the_rest() -> None:

@@ -14,7 +14,7 @@ from cbp_experiments.engines import base
 from cbp_experiments.engines.abilities import check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.graphs import Graph, takes_graphs
-from cbp_experiments.engines.shown import Shown, side_by_side, stacked
+from cbp_experiments.engines.shown import Shown, channels_last, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import build_step
 from cbp_experiments.seeding import task_key
@@ -130,7 +130,10 @@ class Ensemble:
         images, labels, begins = side_by_side(own, self.device) if own else self._images_of_the_stream
         permutations = [task.permutation for task in tasks if task.permutation is not None]
         permutation = stacked(permutations, self.device) if permutations else None
-        return Shown(images, labels, begins, permutation, self.problem.stream.scale, self.problem.dtype)
+        channels = self.network.channels_last if own and permutation is None else 0
+        if channels:
+            images = channels_last(images, channels)
+        return Shown(images, labels, begins, permutation, self.problem.stream.scale, self.problem.dtype, channels)
 
     @cached_property
     def _images_of_the_stream(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from cbp_experiments.streams import Examples
 class Shown:
     """One task of R runs, on their device. The images stay as they are stored until they are asked for.
 
-    `images [N, features]` and `labels [N]` are those of all runs; run r's begin at `begins[r]`, shape `[R, 1]`.
+    `images [N, features]` and `labels [N]` are those of all runs; run r's begin at `begins[r]`, shape `[R, 1]`. With
+    `channels`, features are those of square images whose pixels lie together, `[side, side, channels]`.
     """
 
     images: Tensor
@@ -23,6 +25,7 @@ class Shown:
     permutation: Tensor | None
     scale: float
     dtype: torch.dtype
+    channels: int = 0
 
     def in_place_of(self, held: "Shown") -> "Shown":
         """The same in the memory of `held` if shapes and types are equal, else as it is."""
@@ -39,11 +42,20 @@ class Shown:
         return stacked(rows, self.images.device) + self.begins
 
     def inputs(self, rows: Tensor) -> Tensor:
-        """What the networks see of `rows [R, B]`: `[R, B, features]`."""
-        images = self.images[rows]
+        """What the networks see of `rows [R, B]`: `[R, B, features]`, or `[R, B, channels, side, side]`."""
+        images = self.images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         if self.permutation is not None:
             images = images.gather(2, self.permutation.unsqueeze(1).expand_as(images))
-        return images.to(self.dtype) * self.scale
+        x = images.to(self.dtype).mul_(self.scale)
+        if not self.channels:
+            return x
+        side = isqrt(x.shape[2] // self.channels)
+        return x.unflatten(2, (side, side, self.channels)).permute(0, 1, 4, 2, 3)
+
+
+def channels_last(images: Tensor, channels: int) -> Tensor:
+    """Images `[N, features]` that lie channel by channel, pixel by pixel."""
+    return images.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1)
 
 
 def side_by_side(examples: Sequence[Examples], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -56,7 +56,7 @@ class UnitReplacement(Mechanism):
         for layer, h in enumerate(hidden):
             h = h.unsqueeze(3) if h.ndim == 3 else h.flatten(3)
             age = self.state[f"age_{layer}"].add_(1)
-            mean_activation = self.state[f"mean_activation_{layer}"].lerp_(h.mean(dim=1).mean(dim=2), 1 - decay)
+            mean_activation = self.state[f"mean_activation_{layer}"].lerp_(h.mean(dim=(1, 3)), 1 - decay)
             incoming = step.network.incoming_magnitude(layer)  # both by the weights after the update
             outgoing = step.network.outgoing_magnitude(layer)
             utility = UTILITIES[self.learner.utility](h, mean_activation / (1 - decay**age), incoming, outgoing)

@@ -13,12 +13,11 @@ from cbp_experiments.networks import along_units
 
 
 def adaptable_contribution(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
-    activity = (h - along_units(mean_activation, h)).abs().mean(dim=1)
-    return ((activity * outgoing).mean(dim=2) / incoming).where(incoming > 0, 0.0)
+    return (weighted((h - along_units(mean_activation, h)).abs_(), outgoing) / incoming).where(incoming > 0, 0.0)
 
 
 def contribution(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
-    return (h.abs().mean(dim=1) * outgoing).mean(dim=2)
+    return weighted(h.abs(), outgoing)
 
 
 def adaptation(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
@@ -27,6 +26,13 @@ def adaptation(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: T
 
 def weight(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tensor) -> Tensor:
     return outgoing.mean(dim=2)
+
+
+def weighted(activity: Tensor, outgoing: Tensor) -> Tensor:
+    """The mean of `activity [R, B, n, P]` over examples and positions, each of these weighted: `[R, n]`."""
+    if outgoing.shape[2] == 1:
+        return activity.mean(dim=(1, 3)) * outgoing.squeeze(2)
+    return (activity.mean(dim=1) * outgoing).mean(dim=2)
 
 
 UTILITIES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {

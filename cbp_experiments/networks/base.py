@@ -75,6 +75,9 @@ class StackedNetwork:
     mature_units_only = True
     """CBP's count of units that are due grows by rate x mature units; False: x all units, once any is mature."""
 
+    channels_last = 0
+    """Channels of the images that `forward` takes fastest as `[R, B, channels, side, side]` in channels-last memory."""
+
     def __init__(
         self,
         weights: list[list[np.ndarray]],

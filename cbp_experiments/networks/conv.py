@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt, prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -94,6 +94,24 @@ class StackedConvNet(StackedNetwork):
 
     mature_units_only = False  # as the published runs on this network
 
+    def __init__(
+        self,
+        weights: list[list[np.ndarray]],
+        biases: list[list[np.ndarray]],
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        super().__init__(weights, biases, device, dtype)
+        self.space: dict[Any, Tensor] = {}
+        if len(weights) == 1:
+            for layer in filter(self.convolutional, range(len(self.weights))):
+                weight = self.weights[layer].detach()[0].contiguous(memory_format=torch.channels_last)
+                self.weights[layer] = weight.unsqueeze(0).requires_grad_()
+
+    @property
+    def channels_last(self) -> int:  # type: ignore[override]
+        return COLOURS if len(self.weights[0]) == 1 else 0
+
     def convolutional(self, layer: int) -> bool:
         return self.weights[layer].ndim == 5
 
@@ -112,7 +130,7 @@ class StackedConvNet(StackedNetwork):
 
     def activate(self, layer: int, z: Tensor) -> Tensor:
         if self.convolutional(layer):
-            return by_run(pooled_relu(side_by_side(z)), len(z))
+            return by_run(pooled_relu(side_by_side(z), self.space), len(z))
         return torch.relu(z)
 
     def incoming(self, layer: int, units: Tensor) -> Where:
@@ -155,9 +173,9 @@ def positions(inputs: int) -> int:
 
 def side_by_side(x: Tensor) -> Tensor:
     """`[R, B, n, height, width]` -> `[B, R n, height, width]`: the runs as groups of channels."""
-    return x.transpose(0, 1).flatten(1, 2)
+    return x.squeeze(0) if len(x) == 1 else x.transpose(0, 1).flatten(1, 2)
 
 
 def by_run(x: Tensor, runs: int) -> Tensor:
     """`[B, R n, height, width]` -> `[R, B, n, height, width]`."""
-    return x.unflatten(1, (runs, -1)).transpose(0, 1)
+    return x.unsqueeze(0) if runs == 1 else x.unflatten(1, (runs, -1)).transpose(0, 1)

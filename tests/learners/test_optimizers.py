@@ -55,6 +55,23 @@ def test_each_run_moves_as_with_torch_optim(kind: str) -> None:
             torch.testing.assert_close(p[run], expected.detach(), rtol=RTOL, atol=ATOL)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_memory_layout_changes_nothing(kind: str) -> None:
+    """Filters of a convolution may lie channels last, and their gradients otherwise."""
+    layouts = (torch.channels_last, torch.contiguous_format)
+    moved = []
+    for own, of_gradient in [(a, b) for a in layouts for b in layouts]:
+        rng = torch.Generator().manual_seed(0)
+        parameter, *gradients = (torch.randn(4, 3, 5, 5, generator=rng) for _ in range(4))
+        parameters = [parameter.contiguous(memory_format=own).unsqueeze(0)]
+        optimizer = build(parameters, **KINDS[kind][0])
+        for gradient in gradients:
+            optimizer.update(parameters, [gradient.contiguous(memory_format=of_gradient).unsqueeze(0)])
+        moved.append(parameters[0])
+    for other in moved[1:]:
+        torch.testing.assert_close(other, moved[0])
+
+
 ADAM: dict[str, Any] = {"optimizer": "adam"}
 WHERE = (1, slice(None), 2)  # run 1, the incoming weights of unit 2
 
