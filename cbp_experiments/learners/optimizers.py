@@ -31,6 +31,9 @@ class Optimizer(Protocol):
         """Forget what is kept for `parameters[parameter][where]`, the weights of units that have been drawn anew."""
 
 
+FUSED = ("cpu", "cuda")  # where one pass over memory makes an update
+
+
 class SGD:
     """v <- momentum v + gradient; w <- w - step_size v (as torch.optim.SGD)."""
 
@@ -43,14 +46,15 @@ class SGD:
             self.state = {f"velocity_{i}": torch.zeros_like(p).detach() for i, p in enumerate(parameters)}
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        fused = parameters[0].device.type in FUSED
         velocities = [self.state[f"velocity_{i}"] if self.momentum else None for i in range(len(parameters))]
         sgd(
             list(parameters),
             [in_memory_as(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)],
             velocities,
             has_sparse_grad=False,
-            foreach=False,
-            fused=True,
+            foreach=not fused,
+            fused=fused,
             lr=self.step_size,
             momentum=self.momentum,
             weight_decay=0.0,
