@@ -97,8 +97,8 @@ def further(rounds: int, rows: Sequence[Row]) -> None:
     with limited_threads(1):
         for width in sorted({row.width for row in rows if row.network == "conv"}):
             works = [calls_of_convolutions(width)]
-            for name in ("bp", "cbp"):
-                problem = conv_problem(f"learner={name}", "learner.momentum=0.9", f"network.width={width}")
+            for overrides in (["learner=bp"], ["learner=cbp", "learner.replacement_rate=3e-4"]):
+                problem = conv_problem(*overrides, "learner.momentum=0.9", f"network.width={width}")
                 works.append(updates_of(Ensemble(problem, [0])))
             times: list[list[float]] = [[] for _ in works]
             for turn in range(rounds + 1):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor
-from torch.optim.sgd import sgd
 
 from cbp_experiments.networks import Where, fill
 
@@ -31,9 +30,6 @@ class Optimizer(Protocol):
         """Forget what is kept for `parameters[parameter][where]`, the weights of units that have been drawn anew."""
 
 
-FUSED = ("cpu", "cuda")  # where one pass over memory makes an update
-
-
 class SGD:
     """v <- momentum v + gradient; w <- w - step_size v (as torch.optim.SGD)."""
 
@@ -46,31 +42,16 @@ class SGD:
             self.state = {f"velocity_{i}": torch.zeros_like(p).detach() for i, p in enumerate(parameters)}
 
     def update(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        fused = parameters[0].device.type in FUSED
-        velocities = [self.state[f"velocity_{i}"] if self.momentum else None for i in range(len(parameters))]
-        sgd(
-            list(parameters),
-            [in_memory_as(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)],
-            velocities,
-            has_sparse_grad=False,
-            foreach=not fused,
-            fused=fused,
-            lr=self.step_size,
-            momentum=self.momentum,
-            weight_decay=0.0,
-            dampening=0.0,
-            nesterov=False,
-            maximize=False,
-        )
+        if self.momentum:
+            velocities = [self.state[f"velocity_{i}"] for i in range(len(parameters))]
+            torch._foreach_mul_(velocities, self.momentum)
+            torch._foreach_add_(velocities, list(gradients))
+            gradients = velocities
+        torch._foreach_sub_(list(parameters), list(gradients), alpha=self.step_size)
 
     def reset(self, parameter: int, where: Where) -> None:
         if self.momentum and self.reset_momentum:
             fill(self.state[f"velocity_{parameter}"], where, 0.0)
-
-
-def in_memory_as(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient with the strides of its parameter: the fused update goes through memory and looks at no strides."""
-    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)
 
 
 class Adam:

@@ -1,6 +1,7 @@
 """The convolutional network of Continual ImageNet (paper, Methods)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from math import isqrt, prod
 from typing import Any, ClassVar
@@ -94,19 +95,10 @@ class StackedConvNet(StackedNetwork):
 
     mature_units_only = False  # as the published runs on this network
 
-    def __init__(
-        self,
-        weights: list[list[np.ndarray]],
-        biases: list[list[np.ndarray]],
-        device: torch.device,
-        dtype: torch.dtype,
-    ):
-        super().__init__(weights, biases, device, dtype)
-        self.space: dict[Any, Tensor] = {}
-        if len(weights) == 1:
-            for layer in filter(self.convolutional, range(len(self.weights))):
-                weight = self.weights[layer].detach()[0].contiguous(memory_format=torch.channels_last)
-                self.weights[layer] = weight.unsqueeze(0).requires_grad_()
+    @cached_property
+    def space(self) -> dict[Any, Tensor]:
+        """What pooling keeps from one update to the next (`pooled_relu`): no part of a run's state."""
+        return {}
 
     @property
     def channels_last(self) -> int:  # type: ignore[override]
