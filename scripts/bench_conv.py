@@ -106,9 +106,10 @@ def further(rounds: int, rows: Sequence[Row]) -> None:
                     taken = microseconds(work, UPDATES)
                     if turn:  # the first one warms up
                         of.append(taken)
-            calls, *ours = map(median, times)
-            print(f"conv {width}, one run, one thread: convolutions alone {calls:.0f} microseconds, "
-                  f"x {ours[0] / calls:.2f} bp, x {ours[1] / calls:.2f} cbp")  # fmt: skip
+            calls, *ours = times
+            bp, cbp = (median(a / b for a, b in zip(taken, calls, strict=True)) for taken in ours)
+            print(f"conv {width}, one run, one thread: convolutions alone {median(calls):.0f} microseconds, "
+                  f"x {bp:.2f} bp, x {cbp:.2f} cbp")  # fmt: skip
 
 
 def calls_of_convolutions(width: int) -> Callable[[], object]:
