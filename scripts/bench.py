@@ -22,6 +22,8 @@ from row import HEADS, Row, read_table
 
 from cbp_experiments.command_line import CONF
 from cbp_experiments.engines import cores
+from cbp_experiments.engines.ensemble import choose_device
+from cbp_experiments.errors import ConfigError
 
 LEARNERS = sorted((path.stem for path in (CONF / "learner").glob("*.yaml")), key=lambda name: (name != "bp", name))
 NETWORKS = {"mlp": bench_online, "conv": bench_conv}
@@ -44,10 +46,14 @@ def main() -> None:
     parser.add_argument("--widths", nargs="+", type=int, help="of " + ", ".join(
         f"{name}: {', '.join(map(str, network.WIDTHS))}" for name, network in NETWORKS.items()
     ))  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="what make bench printed before")
     arguments = parser.parse_args()
     if arguments.device != "cpu":
+        try:
+            choose_device(arguments.device)
+        except ConfigError as error:
+            parser.error(str(error))
         import bench_cuda
 
         bench_cuda.main(arguments.rounds, arguments.device)
