@@ -12,6 +12,7 @@ as cores, one thread each, and the plain loop is one run with all threads or one
 
 import argparse
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="what make bench printed before")
     arguments = parser.parse_args()
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", arguments.device):
+        parser.error(f"--device is cpu, cuda or cuda:1, not {arguments.device}")
     if arguments.device != "cpu":
         try:
             choose_device(arguments.device)
