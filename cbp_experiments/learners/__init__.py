@@ -26,6 +26,7 @@ __all__ = [
     "Step",
     "UnitReplacement",
     "build_step",
+    "own_mechanisms",
 ]
 
 
@@ -43,8 +44,12 @@ def build_step(learner: Learner, network: StackedNetwork, bounds: list[float]) -
         mechanisms.append(Perturbation(learner.perturbation_std))
     if learner.replacement_rate:
         mechanisms.append(UnitReplacement(learner, bounds))
-    mechanisms += [_of_ones_own(name, node) for name, node in (learner.mechanisms or {}).items()]
-    return Step(network, optimizer, mechanisms)
+    return Step(network, optimizer, mechanisms + own_mechanisms(learner))
+
+
+def own_mechanisms(learner: Learner) -> list[Mechanism]:
+    """Those of the user's own, `learner.mechanisms`. Raises ConfigError."""
+    return [_of_ones_own(name, node) for name, node in (learner.mechanisms or {}).items()]
 
 
 def _of_ones_own(name: str, node: Any) -> Mechanism:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cbp_experiments import engines
 from cbp_experiments.engines import EngineOptions, Problem
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.graphs import WARM_UP, takes_graphs
@@ -157,6 +158,28 @@ def test_who_takes_graphs() -> None:
     assert not takes_graphs(cuda, options, [Willing(), Silent()])
     assert not takes_graphs(cpu, options, [])
     assert not takes_graphs(cuda, replace(options, graph="off"), [])
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "graph", "reason"),
+    [
+        (None, "auto", "as asked; an update is a CUDA graph"),
+        (None, "off", "as asked; updates kernel by kernel"),
+        ("Willing", "auto", "as asked; an update is a CUDA graph"),
+        (
+            "Silent",
+            "auto",
+            "as asked; updates kernel by kernel, because a mechanism of learner.mechanisms does not say",
+        ),
+    ],
+)
+def test_the_plan_says_whether_there_is_a_graph(
+    mechanism: str | None, graph: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "choose_device", lambda name: torch.device("cuda"))
+    own = {"mine": {"_target_": f"{__name__}.{mechanism}"}} if mechanism else None
+    problem = problem_of(replace(CBP, mechanisms=own), MLP(12, 2), EngineOptions(name="ensemble", graph=graph))
+    assert engines.choose_engine(problem).reason.startswith(reason)
 
 
 class Waiting(Mechanism):
