@@ -169,7 +169,7 @@ def test_who_takes_graphs() -> None:
         (
             "Silent",
             "auto",
-            "as asked; updates kernel by kernel, because a mechanism of learner.mechanisms does not say",
+            "as asked; updates kernel by kernel, because a mechanism of learner.mechanisms does",
         ),
     ],
 )
