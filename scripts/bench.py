@@ -13,6 +13,7 @@ as cores, one thread each, and the plain loop is one run with all threads or one
 import argparse
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,12 +52,12 @@ def main() -> None:
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="what make bench printed before")
     arguments = parser.parse_args()
     if not re.fullmatch(r"cpu|cuda(:\d+)?", arguments.device):
-        parser.error(f"--device is cpu, cuda or cuda:1, not {arguments.device}")
+        sys.exit(f"--device is cpu, cuda or cuda:1, not {arguments.device}")
     if arguments.device != "cpu":
         try:
             choose_device(arguments.device)
         except ConfigError as error:
-            parser.error(str(error))
+            sys.exit(f"--device {arguments.device}: {error}")
         import bench_cuda
 
         bench_cuda.main(arguments.rounds, arguments.device)

@@ -54,5 +54,5 @@ def read_table(file: Path) -> dict[tuple[str, int, str], float]:
         if len(cells) >= len(COLUMNS) and cells[0] in ("mlp", "conv") and cells[3] != "not":
             found[cells[0], int(cells[1]), cells[2]] = float(cells[3]) / float(cells[4])
     if not found:
-        sys.exit(f"--baseline {file} has no table of make bench; save one with: make bench > {file}")
+        sys.exit(f"--baseline {file} has no table of make bench; save one with: make bench > before.txt")
     return found
