@@ -64,8 +64,8 @@ def test_a_replaced_filter_is_new_and_silent() -> None:
     assert {layer for _, layer, _ in events} == due  # of 8 units an eighth is one
     for run, layer, unit in events:
         weights = into(trial.network, run, layer, unit).detach().numpy()
-        fresh = BOUNDS[layer] * (2 * uniform(run, 4, "replacement", layer, weights.size) - 1)
-        np.testing.assert_allclose(weights.ravel(), fresh, rtol=0, atol=1e-15)
+        fresh = uniform(run, 4, "replacement", layer, weights.size) * (2 * BOUNDS[layer]) - BOUNDS[layer]
+        np.testing.assert_array_equal(weights.ravel(), fresh)
         assert trial.network.biases[layer][run, unit] == 0
         following = [u for r, other, u in events if (r, other) == (run, layer + 1)]
         silent = out_of(trial.network, run, layer, unit)

@@ -107,10 +107,10 @@ def test_a_replaced_unit_is_new_and_silent() -> None:
     for _ in range(3):
         trial.update()
     (_, _, first), (_, _, second) = trial.update()
-    fresh = trial.bounds[0] * (2 * uniform(0, 4, "replacement", 0, INPUTS) - 1)
-    np.testing.assert_allclose(trial.weight(0)[:, first], fresh, rtol=0, atol=1e-15)
-    row = trial.bounds[1] * (2 * uniform(0, 4, "replacement", 1, 4) - 1)
-    np.testing.assert_allclose(trial.weight(1)[:, second], row, rtol=0, atol=1e-15)
+    fresh = uniform(0, 4, "replacement", 0, INPUTS) * (2 * trial.bounds[0]) - trial.bounds[0]
+    np.testing.assert_array_equal(trial.weight(0)[:, first], fresh)
+    row = uniform(0, 4, "replacement", 1, 4) * (2 * trial.bounds[1]) - trial.bounds[1]
+    np.testing.assert_array_equal(trial.weight(1)[:, second], row)
     assert (trial.weight(2)[second] == 0).all()
     for layer, unit in ((0, first), (1, second)):
         assert trial.network.biases[layer][0, unit] == 0
