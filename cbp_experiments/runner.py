@@ -61,6 +61,7 @@ def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[
     identity = job.identity(settings)
     facts = provenance() | {
         "tasks": stream.tasks,
+        "classes": stream.classes,
         "engine": engine.name,
         "device": engine.device,
         "data_description": stream.description,

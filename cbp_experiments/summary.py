@@ -8,7 +8,7 @@ import pandas as pd
 from cbp_experiments.words import count
 
 # Columns of a run that say where and when it was made, not what it is.
-_CIRCUMSTANCES = ("run", "status", "seed", "numbers", "data_description", "experiment", "scale")
+_CIRCUMSTANCES = ("run", "status", "seed", "numbers", "classes", "data_description", "experiment", "scale")
 _MEASURES = {  # column: what the table calls it, its decimals there
     "accuracy_first": ("accuracy % at first", 2),
     "accuracy_last": ("accuracy % at last", 2),

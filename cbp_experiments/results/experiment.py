@@ -71,8 +71,8 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     runs: the names of those that are wanted, none of which may be missing; all that are there by default. A folder
     that is not named after its run (a copy, say) is left out, and so is a second run of the same settings and seed.
 
-    Columns, in this order: those of metrics.csv; run, status, seed, numbers (the version of the numerics),
-    data_description; the config, flattened with dots (learner.name, learner.step_size, data.source, network.width,
+    Columns, in this order: those of metrics.csv; run, status, seed, numbers (the version of the numerics), classes (of
+    the stream: chance is 100 / classes percent), data_description; the config, flattened with dots (learner.name, learner.step_size, data.source, network.width,
     scale, ...; lists as JSON text, a name that is taken already as config.<name>). A key that was added after a run
     was made has its neutral value there. A run that finished no task has a single row: task 0, nothing measured.
 
@@ -187,6 +187,7 @@ def _frame(runs: Sequence[_Run]) -> pd.DataFrame:
             "status": run.facts["status"],
             "seed": run.facts["seed"],
             "numbers": numbers_of(run.facts),
+            "classes": run.facts.get("classes"),
             "data_description": run.facts.get("data_description"),
         }
         for run in runs
