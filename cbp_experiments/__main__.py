@@ -40,15 +40,20 @@ def run() -> None:
     from cbp_experiments.hydra_errors import explain
 
     try:
-        status = sys.argv[1:2] == ["status"]
-        if status:
-            del sys.argv[1]
-        if composed := compose():
-            from cbp_experiments import jobs  # PyTorch takes seconds to import: not for --help or a slip
+        status, tune = taken("status"), taken("tune")
+        if composed := compose(tune=tune):
+            from cbp_experiments import (
+                jobs,
+            )  # PyTorch takes seconds to import: not for --help or a slip
+            from cbp_experiments import (
+                tune as tuning,
+            )
             from cbp_experiments.status import report
 
             if status:
                 sys.exit(report([(job.overrides, job.config) for job in composed]))
+            if tune:
+                sys.exit(tuning.tune(composed))
             jobs.run_jobs(composed)
     except ConfigError as error:
         fail(str(error))
@@ -59,6 +64,14 @@ def run() -> None:
             raise
         problem = next(iter(str(error).splitlines()), "out of memory")
         fail(f"{problem}: take a smaller network.width, or fewer seeds at a time")
+
+
+def taken(word: str) -> bool:
+    """Whether the arguments begin with this word, which is taken away."""
+    there = sys.argv[1:2] == [word]
+    if there:
+        del sys.argv[1]
+    return there
 
 
 def fail(message: str) -> NoReturn:

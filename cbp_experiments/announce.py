@@ -9,6 +9,7 @@ from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import load_experiment, numbers_of, recorded
+from cbp_experiments.results.tuned import SETTINGS
 from cbp_experiments.words import count, duration
 
 TRIAL_SECONDS = 0.3
@@ -17,10 +18,10 @@ TRIAL_SECONDS = 0.3
 def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> float | None:
     """Print the plan; returns the estimated seconds, or None where there is nothing to do.
 
-    `runs` holds (name, "new" | "continued" | "finished before", tasks done) for each seed.
+    `runs` holds (name, "new" | "continued" | "finished before" | "tabled", tasks done) for each seed.
     """
     stream = problem.stream
-    tasks_left = sum(stream.tasks - done for _, status, done in runs if status != "finished before")
+    tasks_left = sum(stream.tasks - done for _, status, done in runs if status not in ("finished before", "tabled"))
     updates = -(-stream.task_length // stream.batch_size)
     seeds, threads = _span(job.seeds), count(engine.workers * engine.threads, "thread")
     print(f"\n{job.experiment}: {job.learner.name}, {count(len(runs), 'run')} (seeds {seeds})")
@@ -33,13 +34,16 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     finished = [name for name, status, _ in runs if status == "finished before"]
     if finished:
         print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
+    tabled = sum(status == "tabled" for _, status, _ in runs)
+    if tabled:
+        print(f"  already in {SETTINGS}: {count(tabled, 'run')}; skipped (force=true trains them again)")
     made_by = {name: numbers_of(recorded(job.results_dir / job.experiment / name) or {}) for name in finished}
     for version in sorted({*made_by.values()} - {NUMBERS}):
         names = ", ".join(name for name in finished if made_by[name] == version)
         print(f"  made by version {version} of the numerics, this is {NUMBERS} (CHANGELOG.md says what moved): {names}")
     if not tasks_left:
         return None
-    seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished)], tasks_left)
+    seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished) - tabled], tasks_left)
     print(f"  to do    {tasks_left * updates:,} updates, about {duration(max(seconds, 1))}", flush=True)
     return seconds
 

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,13 +17,13 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.hydra_errors import CONF as CONF
 from cbp_experiments.hydra_errors import DERIVED, check, explained, initialized, parse
+from cbp_experiments.parts import Line, parts, per_learner
 
 BASIC = "basic"  # Hydra's own launcher and sweeper: no other was chosen
 LAUNCHERS = ("joblib", "submitit")  # modules whose errors are of a launcher, not of a job
@@ -38,13 +39,15 @@ ONLY_LAUNCHED = (
 class Composed(NamedTuple):
     """A job: its overrides as one text, its configuration, and the launcher that trains it.
 
-    sweep_dir: where the launcher writes, if the command line says so (hydra.sweep.dir).
+    sweep_dir: where the launcher writes, if the command line says so (hydra.sweep.dir). grid: the overrides of the grid
+    that the job is from.
     """
 
     overrides: str
     config: DictConfig
     launcher: str = BASIC
     sweep_dir: Path | None = None
+    grid: tuple[str, ...] = ()
 
 
 def _at_scale(values: dict[str, Any], *, _root_: DictConfig) -> Any:
@@ -59,61 +62,43 @@ def _tasks_of(examples: int, *, _parent_: DictConfig) -> int:
     return max(1, examples // _parent_.task_length)
 
 
+def _times(value: float, factor: float) -> float:
+    """For `perturbation_std: ${times:${learner.weight_decay},0.1}`: the product, without the last digit's rounding."""
+    return float(f"{float(value) * float(factor):.12g}")
+
+
 OmegaConf.register_new_resolver("at_scale", _at_scale, replace=True)
 OmegaConf.register_new_resolver("tasks_of", _tasks_of, replace=True)
+OmegaConf.register_new_resolver("times", _times, replace=True)
 
 
-def compose() -> list[Composed]:
-    """The jobs that the command line asks for.
+def compose(*, tune: bool = False) -> list[Composed]:
+    """The jobs that the command line asks for; tune: those of the command `tune`, the grid of each learner.
 
     Hydra only composes: the jobs run after it, so that all of a multirun can be checked before any is trained. The
     list is empty where Hydra has printed what was asked for (--cfg, --info). Raises ConfigError.
     """
     options = _options(sys.argv[1:])
-    experiments = parts(options.overrides, options.config_dir)
-    if options.help or options.hydra_help or options.cfg or options.info or options.resolve or options.shell_completion:
-        for overrides in experiments:
+    folders = [Path(options.config_dir), CONF] if options.config_dir else [CONF]
+    grids = parts(options.overrides, folders)
+    if options.help or options.hydra_help or options.info or options.resolve or options.shell_completion:
+        for overrides in grids:
             _show(options, overrides)
         return []
     with initialized():
-        return [job for overrides in experiments for job in _grid(options, overrides)]
+        lines = [Line(overrides, tune, options.multirun, folders) for overrides in grids]
+        grids = [grid for line in lines for grid in per_learner(line, partial(_configuration, options))]
+        composed = [] if options.cfg else [job for grid in grids for job in _grid(options, grid, tune)]
+    if options.cfg:
+        for overrides in grids:
+            _show(options, overrides)
+    return composed
 
 
 def distinctions(overrides: Sequence[str]) -> list[list[str]]:
     """What tells the jobs apart: their overrides without those that all of them have."""
     split = [text.split(" ") for text in overrides]
     return [[text for text in texts if not all(text in other for other in split)] for texts in split]
-
-
-def parts(overrides: Sequence[str], config_dir: str | None = None) -> list[list[str]]:
-    """The overrides of each experiment, if they name several: by commas, choice() or glob(), or a folder of them.
-
-    Hydra composes a grid (hydra.sweeper.params) once, before it sweeps: an experiment that is swept over loses its own.
-    """
-    for i, override in enumerate(map(parse, overrides)):
-        if override.key_or_group == "experiment" and not override.is_delete():
-            names = _experiments(override, [Path(config_dir), CONF] if config_dir else [CONF])
-            if names != [override.value()]:
-                each = [[*overrides[:i], f"{override.get_key_element()}={name}", *overrides[i + 1 :]] for name in names]
-                return [part for expanded in each for part in parts(expanded, config_dir)]
-    return [list(overrides)]
-
-
-def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:
-    """The experiments that `experiment=...` names. One that is unknown is left to Hydra, which says so."""
-    roots = [folder / "experiment" for folder in folders]
-    paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
-    known = sorted(path.as_posix() for path in paths)
-    value: Any = override.value()
-    if isinstance(value, list):
-        raise ConfigError(f"{override.input_line} would mix their settings; experiment=a,b trains one after the other")
-    if isinstance(value, Glob):
-        if not (names := value.filter(known)):
-            raise ConfigError(f"{override.input_line} matches no experiment; there are: {', '.join(known)}")
-        return names
-    if override.is_discrete_sweep():
-        return list(override.sweep_string_iterator())
-    return [name for name in known if value not in known and name.startswith(f"{value}/")] or [value]
 
 
 def _options(arguments: Sequence[str]) -> Namespace:
@@ -133,7 +118,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
     return options
 
 
-def _grid(options: Namespace, overrides: list[str]) -> list[Composed]:
+def _grid(options: Namespace, overrides: list[str], tune: bool) -> list[Composed]:
     """The jobs of one grid, or the one job."""
     parsed = [(text, parse(text)) for text in overrides]
     of_hydra = [text for text, override in parsed if override.is_hydra_override()]
@@ -143,7 +128,7 @@ def _grid(options: Namespace, overrides: list[str]) -> list[Composed]:
     if base.hydra.runtime.choices["hydra/sweeper"] != BASIC or set(swept) & set(of_hydra):
         raise ConfigError("Hydra's own values cannot be swept over, and only by grids: -m learner.step_size=0.01,0.003")
     jobs, grid = [settings], dict[str, str]()
-    if options.multirun or base.hydra.mode == RunMode.MULTIRUN:
+    if tune or options.multirun or base.hydra.mode == RunMode.MULTIRUN:
         with explained(overrides):
             grid = dict(base.hydra.sweeper.params or {})
             lines = [*(f"{key}={values}" for key, values in grid.items()), *settings]
@@ -153,7 +138,8 @@ def _grid(options: Namespace, overrides: list[str]) -> list[Composed]:
         raise ConfigError(f"{swept[0]}: several values, one job each, need -m ({how})")
     known = grid | {override.key_or_group: None for _, override in parsed}
     composed = [base if overrides == [*of_hydra, *job] else _configuration(options, [*of_hydra, *job]) for job in jobs]
-    return [_composed(job, config, known, i) for i, (job, config) in enumerate(zip(jobs, composed, strict=True))]
+    numbered = enumerate(zip(jobs, composed, strict=True))
+    return [_composed(job, config, known, i)._replace(grid=tuple(overrides)) for i, (job, config) in numbered]
 
 
 def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:
@@ -199,7 +185,7 @@ def _composed(overrides: list[str], config: DictConfig, swept: Mapping[str, str 
     return Composed(" ".join(overrides), own, launcher, None if sweep_dir == NOT_CHOSEN else Path(sweep_dir))
 
 
-def launch(train: Callable[[DictConfig], None], sweep_dir: Path) -> None:
+def launch(train: Callable[[DictConfig], None], composed: Sequence[Composed], sweep_dir: Path) -> None:
     """Let the launcher of the command line call `train` for each job, in processes or on machines of its choice.
 
     sweep_dir: where the launcher writes, unless the command line has another place. Raises ConfigError, also when a
@@ -207,7 +193,7 @@ def launch(train: Callable[[DictConfig], None], sweep_dir: Path) -> None:
     """
     options = _options(sys.argv[1:])
     folder = str(sweep_dir.absolute()).replace("\\", "\\\\").replace("'", "\\'")
-    for overrides in parts(options.overrides, options.config_dir):
+    for overrides in dict.fromkeys(job.grid for job in composed):
         ours = ["hydra.mode=MULTIRUN", f"hydra.sweep.dir='{folder}'"]  # the user's come later, and are stronger
         with explained(overrides):
             try:

@@ -17,6 +17,7 @@ from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import Architecture
 from cbp_experiments.results.naming import identity_of, kind_of, neutral_values, with_kinds
+from cbp_experiments.results.tuned import read_choice, tuning_folder
 
 CHECKSUM_LENGTH = len("sha256:") + 8
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
@@ -34,13 +35,19 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Job:
-    """One call of the command line, or one job of a multirun: the same settings for every seed."""
+    """One call of the command line, or one job of a multirun: the same settings for every seed.
+
+    seeds: those that are trained; tune: they are those of a tuning.
+    """
 
     experiment: str
     seeds: list[int]
     scale: str
     results_dir: Path
     force: bool
+    tuned: str | None  # the tuning whose choice the learner takes; of a job of `tune`: the tuning that it belongs to
+    tune: bool
+    tuning_seeds: list[int]
     checkpoint_seconds: float
     data: Any  # a stream's configuration: its `load()` gives the stream
     network: Architecture
@@ -93,29 +100,41 @@ def build_job(config: DictConfig) -> Job:
         raise ConfigError(f"{key} has no value; {mend}") from error
     _check_keys("", plain, [field.name for field in fields(Job) if field.name != "sections"], all_of_them=True)
     values, sections = zip(*(build(section, plain[section]) for section in SECTIONS), strict=True)
+    results_dir, seeds = _folder(plain["results_dir"]), parse_seeds(plain["seeds"])
+    tune, tuning_seeds = _true_or_false("tune", plain["tune"]), parse_seeds(plain["tuning_seeds"], "tuning_seeds")
+    learner: Learner = values[SECTIONS.index("learner")]
+    tuned = _tuned(plain["tuned"])
+    if tune:
+        _refuse_overlap("tuning_seeds", tuning_seeds, seeds, "is one of the runs that are reported (seeds=...)")
+    elif tuned:
+        choice = read_choice(tuning_folder(results_dir, tuned, learner.name))
+        _refuse_overlap("seeds", seeds, choice.seeds, f"has chosen the settings of tuned={tuned}")
     return Job(
         experiment=_experiment(plain["experiment"]),
-        seeds=parse_seeds(plain["seeds"]),
+        seeds=tuning_seeds if tune else seeds,
         scale=str(plain["scale"]),
-        results_dir=_folder(plain["results_dir"]),
+        results_dir=results_dir,
         force=_true_or_false("force", plain["force"]),
+        tuned=tuned,
+        tune=tune,
+        tuning_seeds=tuning_seeds,
         checkpoint_seconds=_seconds("checkpoint_seconds", plain["checkpoint_seconds"]),
         sections=dict(zip(SECTIONS, sections, strict=True)),
         **dict(zip(SECTIONS, values, strict=True)),
     )
 
 
-def parse_seeds(value: object) -> list[int]:
+def parse_seeds(value: object, key: str = "seeds") -> list[int]:
     """`seeds=5` is the five seeds 0 to 4, `seeds=[3,7]` those two."""
-    how = "give a count (seeds=5) or a list of different seeds (seeds=[3,7])"
+    how = f"give a count ({key}=5) or a list of different seeds ({key}=[3,7])"
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= MAX_SEED:
-            raise ConfigError(f"seeds must be at least 1 and at most 2^32, got {value}; {how}")
+            raise ConfigError(f"{key} must be at least 1 and at most 2^32, got {value}; {how}")
         return list(range(value))
     if not isinstance(value, list) or not value or any(isinstance(s, bool) or not isinstance(s, int) for s in value):
-        raise ConfigError(f"seeds must be a whole number or a list of them, got {value!r}; {how}")
+        raise ConfigError(f"{key} must be a whole number or a list of them, got {value!r}; {how}")
     if len(set(value)) < len(value) or not all(0 <= seed < MAX_SEED for seed in value):
-        raise ConfigError(f"seeds must be different and between 0 and 2^32 - 1, got {value}; {how}")
+        raise ConfigError(f"{key} must be different and between 0 and 2^32 - 1, got {value}; {how}")
     return value
 
 
@@ -168,6 +187,18 @@ def _experiment(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value):
         raise ConfigError(f"experiment={value}: it names a folder below results_dir; use letters, digits, _ - . and /")
     return value
+
+
+def _tuned(value: object) -> str | None:
+    if value is not None and (not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*", value)):
+        raise ConfigError(f"tuned={value}: it names a folder below results_dir/tuning; use letters, digits, _ - and .")
+    return value
+
+
+def _refuse_overlap(key: str, seeds: list[int], others: list[int], why: str) -> None:
+    """Settings that a seed has chosen look better on that seed than they are."""
+    if both := sorted({*seeds} & {*others}):
+        raise ConfigError(f"{key}: seed {both[0]} {why}; settings are chosen and reported on different seeds")
 
 
 def _folder(value: object) -> Path:

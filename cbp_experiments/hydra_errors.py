@@ -22,7 +22,7 @@ from cbp_experiments.errors import ConfigError, unknown_key
 PACKAGE = Path(__file__).resolve().parent
 CONF = next((folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()), PACKAGE / "conf")
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
-DERIVED = ("sizes", "tuned")  # groups whose options follow from data, scale and learner
+DERIVED = ("sizes", "published")  # groups whose options follow from data, scale and learner
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it then raises
 COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
 
@@ -53,7 +53,9 @@ def check(overrides: Sequence[str]) -> None:
     for override in map(parse, overrides):
         group, value = override.key_or_group, override.value()
         if group in DERIVED:
-            raise ConfigError("sizes and tuned follow from data, scale and learner; set a value itself: data.tasks=100")
+            raise ConfigError(
+                "sizes and published follow from data, scale and learner; set a value itself: data.tasks=100"
+            )
         if group not in GROUPS or override.is_sweep_override() or isinstance(value, dict):
             continue
         if override.is_delete() and group != "experiment":  # which may have no option

@@ -1,6 +1,7 @@
 """The jobs of a command line: all checked, then trained one after the other here, or wherever a launcher does it."""
 
 import sys
+import time
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from cbp_experiments.results import Planned, add_to_plan, how_to_rename, older_r
 from cbp_experiments.runner import plan, run_job
 from cbp_experiments.runs import Run
 from cbp_experiments.streams import Stream
-from cbp_experiments.words import count
+from cbp_experiments.words import count, duration
 
 SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write into files
 
@@ -33,17 +34,30 @@ def run_jobs(composed: list[Composed]) -> None:
     for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs if not job.force):
         refuse_older(folder)
     if len(jobs) > 1:
-        write_plans(jobs)
+        write_plans([(overrides, job) for overrides, job in jobs if not job.tune])
     if any(job.launcher != BASIC for job in composed):
         launch_jobs(composed, jobs)
     else:
-        for number, (overrides, job) in enumerate(jobs, start=1):
-            if len(jobs) > 1:
-                print(f"\n[job {number} of {len(jobs)}: {overrides}]", end="")
-            run_job(job)
-    for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs):
+        train_one_by_one(jobs)
+    for folder in dict.fromkeys(job.results_dir / job.experiment for _, job in jobs if not job.tune):
         if any(folder.glob("*/metrics.csv")):
             summarize(folder)
+
+
+def train_one_by_one(jobs: list[tuple[str, Job]]) -> None:
+    """Train the jobs here, one after the other; of several, say after each how far they are."""
+    if len(jobs) == 1:
+        run_job(jobs[0][1])
+        return
+    seconds: list[float] = []  # of the jobs that had something to train
+    for number, (overrides, job) in enumerate(jobs, start=1):
+        print(f"\n[job {number} of {len(jobs)}: {overrides}]", end="")
+        started = time.monotonic()
+        if run_job(job):
+            seconds.append(time.monotonic() - started)
+        if seconds and number < len(jobs):
+            left = (len(jobs) - number) * sum(seconds) / len(seconds)
+            print(f"[{number} of {count(len(jobs), 'job')} done, at most about {duration(max(left, 1))} left]")
 
 
 def refuse_older(folder: Path) -> None:
@@ -68,7 +82,7 @@ def launch_jobs(composed: list[Composed], jobs: list[tuple[str, Job]]) -> None:
         sweep_dir = composed[0].sweep_dir or (own if apart else scratch)
         if apart:
             print(f"the output of the jobs is in {sweep_dir}", flush=True)
-        launch(train_launched, sweep_dir)
+        launch(train_launched, composed, sweep_dir)
     if apart:
         for _, job in jobs:
             conclude(job, [run.name for run in look_at(plan(job)[-1]) if run.status == "finished before"])

@@ -24,15 +24,20 @@ from cbp_experiments.results import (
     load_experiment,
     run_name,
 )
+from cbp_experiments.results.tuned import tried
 from cbp_experiments.runs import Convoy, Run, Unusable
 from cbp_experiments.streams import Stream
 
 IN_FLIGHT_BYTES = 2**31  # runs that take turns on the cores stay in memory; no more of them than fit in this
+DONE = ("finished before", "tabled")  # what a run is that is not trained
 OTHER_FILES = 40  # that a process has open, or opens while it saves
 
 
-def run_job(job: Job, *, show_bar: bool = True) -> None:
-    """Train the runs of a job that are not finished yet. Raises ConfigError before anything is trained or written."""
+def run_job(job: Job, *, show_bar: bool = True) -> bool:
+    """Train the runs of a job that are not finished yet; whether there were any.
+
+    Raises ConfigError before anything is trained or written.
+    """
     problem, engine, runs = plan(job)
     for run in runs:
         run.look()
@@ -43,9 +48,10 @@ def run_job(job: Job, *, show_bar: bool = True) -> None:
     check_writable(job.results_dir)
     for run in runs:
         run.folder.tidy()
-    due = [run for run in runs if run.name not in before]
+    due = [run for run in runs if run.status not in DONE]
     train(problem, engine, due, job.checkpoint_seconds, show_bar, expected)
     conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished before")])
+    return bool(due)
 
 
 def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[Run]]:
@@ -72,7 +78,11 @@ def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[
     paths = {seed: folder / run_name(identity, seed) for seed in job.seeds}
     for seed, path in paths.items():
         check_identity(path, identity, seed)
-    runs = [Run(RunFolder(path), job.run_config(seed, settings), facts, job.force) for seed, path in paths.items()]
+    tabled = tried(folder)
+    runs = [
+        Run(RunFolder(path), job.run_config(seed, settings), facts, job.force, path.name in tabled)
+        for seed, path in paths.items()
+    ]
     return problem, engine, runs
 
 

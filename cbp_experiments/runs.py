@@ -18,13 +18,15 @@ from cbp_experiments.results.files import first_line
 class Run:
     """One seed of a job: its folder, and what has been recorded of it.
 
-    config, facts: what config.yaml and run.json say. anew: train it even if it is finished.
+    config, facts: what config.yaml and run.json say. anew: train it even if it is finished. tabled: the settings.csv of
+    a tuning has it, so that it is finished.
     """
 
     folder: RunFolder
     config: dict[str, Any]
     facts: dict[str, Any]
     anew: bool
+    tabled: bool = False
     rows: list[Row] = field(default_factory=list)
     restored: State | None = None
     seconds: float = 0.0
@@ -42,7 +44,9 @@ class Run:
 
     def look(self) -> None:
         """How far the run is, without taking it."""
-        if not self.anew:
+        if self.tabled and not self.anew:
+            self.status, self.tasks_done = "tabled", self.tasks
+        elif not self.anew:
             self.tasks_done, seconds = self.folder.progress()
             finished = self.folder.status() in FINISHED
             self.status = "finished before" if finished else "continued" if seconds else "new"

@@ -51,6 +51,8 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
 
 def state_of(run: Run) -> str:
     """One of STATES. Raises ConfigError where run.json may not be read."""
+    if run.tabled:
+        return "complete"
     try:
         return run.folder.status() or "missing"
     except ConfigError as error:
@@ -80,7 +82,7 @@ def remarks(folder: Path, runs: Sequence[Path]) -> list[str]:
 def time_left(job: Job, problem: Problem, engine: Engine, runs: list[Run]) -> float:
     """Seconds for what is left of `runs`, at the speed of what they have trained so far, or else by a trial."""
     done = [run.folder.progress() for run in runs]
-    finished = [run.folder.status() in FINISHED for run in runs]
+    finished = [run.tabled or run.folder.status() in FINISHED for run in runs]
     left = [run.tasks - tasks for run, (tasks, _), over in zip(runs, done, finished, strict=True) if not over]
     if not left:
         return 0.0

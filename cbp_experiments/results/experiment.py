@@ -5,9 +5,8 @@ Who only writes results does without pandas, which takes a while to import.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import groupby
@@ -19,7 +18,7 @@ import yaml
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results.files import reading
-from cbp_experiments.results.naming import KIND, RUN_NAME, TARGET, canonical, run_name
+from cbp_experiments.results.naming import KIND, RUN_NAME, TARGET, canonical, flatten, run_name
 from cbp_experiments.results.older import is_older, older_name, with_older_kinds
 from cbp_experiments.results.overview import numbers_of
 from cbp_experiments.results.run_folder import read_run
@@ -92,7 +91,7 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     }
     return Experiment(
         _frame(found),
-        pd.DataFrame([{"run": run.name, **dict(_flatten(run.facts, leave_out=("settings",)))} for run in found]),
+        pd.DataFrame([{"run": run.name, **dict(flatten(run.facts, leave_out=("settings",)))} for run in found]),
         [f"left out ({reason}): {some(names)}" for reason, names in reasons.items() if names],
     )
 
@@ -136,8 +135,8 @@ def _parsed(text: str, settings: dict[str, Any]) -> dict[str, Any]:
     learner = config.get("learner") if isinstance(config, dict) else None
     if not isinstance(learner, dict) or not isinstance(learner.get("name"), str):
         raise ValueError("no learner.name in it")
-    there = dict(_flatten(config))
-    if other := [key for key, value in _flatten(settings) if key not in there or there[key] != value]:
+    there = dict(flatten(config))
+    if other := [key for key, value in flatten(settings) if key not in there or there[key] != value]:
         raise ValueError(f"{other[0]} is not as in run.json")
     return config
 
@@ -149,13 +148,13 @@ def _with_flat_configs(runs: Sequence[_Run]) -> list[_Run]:
     """
     of_text = {run.text: run for run in runs}
     flat = {
-        text: dict(_flatten(with_older_kinds(run.config) if is_older(run.facts) else run.config, leave_out=(TARGET,)))
+        text: dict(flatten(with_older_kinds(run.config) if is_older(run.facts) else run.config, leave_out=(TARGET,)))
         for text, run in of_text.items()
     }
     neutral: dict[tuple[str, Any], dict[str, Any]] = {}  # by section and kind
     for text, run in of_text.items():
         settings = run.facts.get("settings", {})
-        named = dict(_flatten(settings))
+        named = dict(flatten(settings))
         for key, value in flat[text].items():
             section = key.partition(".")[0]
             if section in settings and key not in named:
@@ -200,16 +199,6 @@ def _frame(runs: Sequence[_Run]) -> pd.DataFrame:
             renamed[run.text] = {f"config.{key}" if key in taken else key: value for key, value in config.items()}
     about = pd.DataFrame([facts | renamed[run.text] for facts, run in zip(known, runs, strict=True)])
     return pd.concat([metrics, about.iloc[position].reset_index(drop=True)], axis=1)
-
-
-def _flatten(config: dict[str, Any], prefix: str = "", leave_out: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if key in leave_out:
-            continue
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.", leave_out)
-        else:
-            yield prefix + key, json.dumps(value) if isinstance(value, list) else value
 
 
 def _read_metrics(runs: Sequence[_Run]) -> tuple[pd.DataFrame, np.ndarray]:

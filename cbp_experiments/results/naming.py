@@ -14,7 +14,7 @@ run.json records the identity (`settings`), by which a reader can tell whether a
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from hashlib import sha256
 from typing import Any
@@ -64,6 +64,17 @@ def identity_of(values: Any, meaning: Meaning) -> Any:
     kind, neutral = meaning(target)
     named = {k: v for k, v in inner.items() if not (k in neutral and canonical(v) == canonical(neutral[k]))}
     return {KIND: kind, **named}
+
+
+def flatten(config: dict[str, Any], prefix: str = "", leave_out: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
+    """The values of nested groups by key with dots; a list as JSON text."""
+    for key, value in config.items():
+        if key in leave_out:
+            continue
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.", leave_out)
+        else:
+            yield prefix + key, json.dumps(value) if isinstance(value, list) else value
 
 
 def canonical(value: Any) -> str:

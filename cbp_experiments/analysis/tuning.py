@@ -1,0 +1,85 @@
+"""Which of the settings that were tried is chosen: the best on the tuning seeds, by accuracy over all tasks."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cbp_experiments.analysis.statistics import Difference, paired
+from cbp_experiments.results.tuned import FACTS, RUN
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The best setting, and what is to be known of it.
+
+    values: by key. accuracy: percent, mean over seeds. second: the next best setting, None where there is no other;
+    lead: how much the best is above it, paired by seed. at_edge: the keys whose value is the lowest or the highest
+    tried, with the value to add. out: the settings that cannot be chosen, since a run of theirs diverged.
+    """
+
+    values: dict[str, Any]
+    accuracy: float
+    second: dict[str, Any] | None
+    lead: Difference | None
+    at_edge: dict[str, float]
+    settings: int
+    out: list[dict[str, Any]]
+
+
+def keys_of(table: pd.DataFrame) -> list[str]:
+    """The columns of a table of settings that were tried."""
+    return [name for name in table.columns if name not in (RUN, *FACTS)]
+
+
+def select(table: pd.DataFrame) -> Selection | None:
+    """The best of the settings in a table as settings.csv has it; None where none is complete.
+
+    Of equal ones the first in the table. A setting of which a run diverged cannot be chosen.
+    """
+    keys = keys_of(table)
+    numbered = (
+        table.assign(setting=table.groupby(keys, dropna=False, sort=False).ngroup())
+        if keys
+        else table.assign(setting=0)
+    )
+    values = numbered.groupby("setting")[keys].first() if keys else pd.DataFrame(index=pd.Index([0], name="setting"))
+    accuracy = numbered.pivot(index="seed", columns="setting", values="accuracy")
+    whole = numbered.groupby("setting")["status"].agg(lambda status: (status == "complete").all())
+    means = accuracy.mean()[whole[whole].index]
+    if means.empty:
+        return None
+    order = means.sort_values(ascending=False, kind="stable").index
+    best, *others = order
+    chosen = _plain(values.loc[best])
+    return Selection(
+        values=chosen,
+        accuracy=float(means[best]),
+        second=_plain(values.loc[others[0]]) if others else None,
+        lead=paired(accuracy[best], accuracy[others[0]]) if others else None,
+        at_edge={key: beyond for key in keys if (beyond := next_value(values[key], chosen[key])) is not None},
+        settings=len(values),
+        out=[_plain(values.loc[setting]) for setting in whole[~whole].index],
+    )
+
+
+def next_value(tried: pd.Series, chosen: Any) -> float | None:
+    """The value to try next if `chosen` is at the edge of those tried; None if it is not, or is 0 or no number.
+
+    Values are taken to be spaced by ratios; those that go towards 1 (decays) by the ratios of what they lack to 1.
+    """
+    values = sorted({float(value) for value in tried if isinstance(value, int | float | np.number)})
+    if len(values) < 2 or isinstance(chosen, str | bool) or chosen not in (values[0], values[-1]) or chosen <= 0:
+        return None
+    towards_one = values[0] >= 0.5 and values[-1] < 1
+    scale = [1 - value for value in values] if towards_one else values
+    edge, inner = (scale[0], scale[1]) if chosen == values[0] else (scale[-1], scale[-2])
+    if inner <= 0:
+        return None
+    beyond = float(f"{edge * edge / inner:.1g}")
+    return float(f"{1 - beyond:.12g}") if towards_one else beyond
+
+
+def _plain(setting: pd.Series) -> dict[str, Any]:
+    return {str(key): value.item() if isinstance(value, np.generic) else value for key, value in setting.items()}

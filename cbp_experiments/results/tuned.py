@@ -1,0 +1,109 @@
+"""The files of a tuning: every setting that was tried, and the one that was chosen.
+
+    results/tuning/<name>/<learner>/settings.csv    a row a run: the values tried, seed, accuracies
+                                    choice.yaml     what `tuned=<name>` takes
+
+A run that settings.csv has is finished, whether its folder is there or not. The folders are for resuming; these two
+files are what remains of them.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.provenance import NUMBERS
+from cbp_experiments.results.files import exists, reading, write_atomically
+
+SETTINGS, CHOICE = "settings.csv", "choice.yaml"
+# Columns of settings.csv beside the values tried, which stand between the first and the others.
+RUN, FACTS = "run", ("seed", "status", "accuracy", "last_tenth", "tasks", "numbers")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a tuning has chosen for a learner.
+
+    values: by key, all that tells the learner from a neutral one, and what else was tried. seeds: those of the tuning.
+    accuracy: percent, over all `tasks` tasks, mean over the seeds. settings: how many were tried. second: the next best
+    setting, and what it lacks to the best, paired by seed: points, low and high of the 95 % interval. at_edge: the
+    keys whose chosen value is the lowest or highest tried, and the value to add.
+    """
+
+    learner: str
+    values: dict[str, Any]
+    seeds: list[int]
+    tasks: int
+    settings: int
+    accuracy: float
+    second: dict[str, Any] = field(default_factory=dict)
+    at_edge: dict[str, float] = field(default_factory=dict)
+
+
+def tuning_folder(results_dir: Path, name: str, learner: str) -> Path:
+    return results_dir / "tuning" / name / learner
+
+
+def read_choice(folder: Path) -> Choice:
+    """The choice in the folder of a tuning. Raises ConfigError when there is none, or it is damaged."""
+    path = folder / CHOICE
+    if not exists(path):
+        raise ConfigError(
+            f"tuned={folder.parent.name}: no choice for {folder.name} ({path} is not there); make it with: "
+            f"python -m cbp_experiments tune learner={folder.name}"
+        )
+    with reading(path):
+        try:
+            choice = Choice(**yaml.safe_load(path.read_text(encoding="utf-8")))
+            if not isinstance(choice.values, dict) or not isinstance(choice.seeds, list):
+                raise TypeError("no values, or no seeds")
+        except TypeError as error:
+            raise ConfigError(f"{path} is damaged ({error}); the command `tune` writes it again") from error
+    return choice
+
+
+def write_choice(folder: Path, choice: Choice) -> None:
+    text = f"# Written by the command `tune` from {SETTINGS}; tuned={folder.parent.name} takes the values.\n{yaml.safe_dump(asdict(choice), sort_keys=False, width=120)}"
+    _write(folder / CHOICE, text)
+
+
+def read_settings(folder: Path) -> list[dict[str, str]]:
+    """The rows of settings.csv, as text; none where there is no such file. Raises ConfigError when it is damaged."""
+    path = folder / SETTINGS
+    if not exists(path):
+        return []
+    with reading(path):
+        rows = list(csv.DictReader(StringIO(path.read_text(encoding="utf-8"))))
+        if any(None in row.values() or not {RUN, *FACTS} <= row.keys() for row in rows):
+            raise ConfigError(f"{path} is damaged (a row or a column is cut short); delete it, `tune` writes it again")
+    return rows
+
+
+def write_settings(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Replace settings.csv by these rows, which have the same keys: run, those that were tried, those of FACTS."""
+    text = StringIO()
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    _write(folder / SETTINGS, text.getvalue())
+
+
+def tried(folder: Path) -> set[str]:
+    """The runs that settings.csv has, of the present version of the numerics."""
+    return {row[RUN] for row in read_settings(folder) if row["numbers"] == str(NUMBERS)}
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file, unless it has this text already."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_atomically(path, partial(_put, content=text.encode()))
+
+
+def _put(handle: Any, content: bytes) -> None:
+    handle.write(content)

@@ -1,0 +1,176 @@
+"""Settings chosen on seeds of their own: `python -m cbp_experiments tune`; the files that remain: results/tuned.py."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbp_experiments.command_line import Composed
+from cbp_experiments.config import Job, build_job
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.jobs import run_jobs
+from cbp_experiments.provenance import NUMBERS
+from cbp_experiments.results import FINISHED, load_experiment, locked
+from cbp_experiments.results.naming import KIND, TARGET, flatten
+from cbp_experiments.results.tuned import (
+    CHOICE,
+    FACTS,
+    RUN,
+    SETTINGS,
+    Choice,
+    read_settings,
+    write_choice,
+    write_settings,
+)
+from cbp_experiments.runner import plan
+from cbp_experiments.words import count, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cbp_experiments.analysis.tuning import Selection
+
+
+def tune(composed: list[Composed]) -> int:
+    """Train the grid of each learner, and write what was tried and what is chosen. Returns 0 if all have a choice.
+
+    Raises ConfigError before anything is trained: for tuning seeds that are reported, too (`build_job`).
+    """
+    grids: dict[Path, list[Job]] = {}
+    for job in (build_job(each.config) for each in composed):
+        if not job.tune:
+            raise ConfigError("tune: the option of tuning= leaves tune=false; take conf/tuning/default.yaml in it")
+        grids.setdefault(job.results_dir / job.experiment, []).append(job)
+    for folder, jobs in grids.items():
+        refuse_others(folder, jobs)
+        print(f"{folder}: {count(len(jobs), 'setting')} of {jobs[0].learner.name}, seeds {seeds_of(jobs)}")
+    run_jobs(composed)
+    print()
+    return 0 if all([conclude(folder, jobs) for folder, jobs in grids.items()]) else 1
+
+
+def seeds_of(jobs: Sequence[Job]) -> str:
+    return ", ".join(map(str, jobs[0].seeds))
+
+
+def refuse_others(folder: Path, jobs: Sequence[Job]) -> None:
+    """Raises ConfigError when settings.csv has runs that are not of this grid: they would be lost from it."""
+    names = {run.name for job in jobs for run in plan(job)[-1]}
+    others = [row[RUN] for row in read_settings(folder) if row["numbers"] == str(NUMBERS) and row[RUN] not in names]
+    if others:
+        raise ConfigError(
+            f"{folder / SETTINGS} has {count(len(others), 'run')} that are not of this grid ({some(others, 2)}); take "
+            "another name for this tuning with tuned=..., or delete the file"
+        )
+
+
+def conclude(folder: Path, jobs: Sequence[Job]) -> bool:
+    """Write settings.csv, and choice.yaml once all runs are there; say what is chosen. Returns whether it is.
+
+    Under a lock, so that of several processes that finish at once the last one has all runs.
+    """
+    from cbp_experiments.analysis.tuning import select
+
+    with locked(folder, SETTINGS, seconds=60.0):
+        rows, missing = rows_of(folder, jobs)
+        if rows:
+            write_settings(folder, rows)
+        if missing:
+            print(
+                f"{folder}: {len(missing)} of {len(rows) + len(missing)} runs are not finished yet: nothing is chosen"
+            )
+            return False
+        selection = select(table_of(rows))
+        if selection is None:
+            print(f"{folder}: every setting has a run that diverged: nothing is chosen")
+            return False
+        write_choice(folder, choice_of(selection, jobs))
+    for line in lines(selection, jobs[0].learner.name, folder):
+        print(line)
+    return True
+
+
+def rows_of(folder: Path, jobs: Sequence[Job]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of settings.csv, in the order of the grid; and the runs that are not finished.
+
+    Columns of values: the keys in which the jobs differ.
+    """
+    flat = [values_of(job) for job in jobs]
+    keys = [key for key in flat[0] if any(values.get(key) != flat[0][key] for values in flat)]
+    known = {row[RUN]: row for row in read_settings(folder) if row["numbers"] == str(NUMBERS)}
+    rows, missing = [], []
+    for job, values in zip(jobs, flat, strict=True):
+        for run in plan(job)[-1]:
+            setting = {RUN: run.name, **{key: values[key] for key in keys}, "seed": run.config["seed"]}
+            if run.folder.status() in FINISHED:
+                rows.append(setting | facts(load_experiment(folder, runs=[run.name])))
+            elif run.name in known:
+                rows.append(setting | {name: known[run.name][name] for name in FACTS[1:]})
+            else:
+                missing.append(run.name)
+    return rows, missing
+
+
+def facts(frame: "pd.DataFrame") -> dict[str, Any]:
+    """Of a finished run, what FACTS names after the seed; of a diverged one, nothing over all tasks."""
+    from cbp_experiments.summary import first_and_last
+
+    status, tasks = frame["status"].iloc[0], int(frame["task"].max())
+    whole = status == "complete"
+    _, last = first_and_last(frame)
+    means = [f"{part['accuracy'].mean():.8g}" if whole else "" for part in (frame, last)]
+    return dict(zip(FACTS[1:], [status, *means, tasks, NUMBERS], strict=True))
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    return table.assign(accuracy=pd.to_numeric(table["accuracy"]), last_tenth=pd.to_numeric(table["last_tenth"]))
+
+
+def values_of(job: Job) -> dict[str, Any]:
+    """The values of the job's sections, by key with dots."""
+    return dict(flatten(job.sections, leave_out=(TARGET, KIND)))
+
+
+def choice_of(selection: "Selection", jobs: Sequence[Job]) -> Choice:
+    """What choice.yaml says."""
+    (best,) = [job for job in jobs if selection.values.items() <= values_of(job).items()]
+    learner = best.identity({"learner": best.sections["learner"]})
+    values = {**dict(flatten(learner, leave_out=(TARGET, KIND, "name"))), **selection.values}
+    second = selection.second and {"values": selection.second}
+    if second and (lead := selection.lead):
+        second |= {name: round(getattr(lead, name), 4) for name in ("mean", "low", "high")}
+    return Choice(
+        learner=best.learner.name,
+        values=values,
+        seeds=best.seeds,
+        tasks=best.data.tasks,
+        settings=selection.settings,
+        accuracy=round(selection.accuracy, 4),
+        second=second or {},
+        at_edge=selection.at_edge,
+    )
+
+
+def lines(selection: "Selection", learner: str, folder: Path) -> Iterator[str]:
+    """What is chosen, in words."""
+    lead = selection.lead
+    ahead = (
+        ""
+        if lead is None
+        else f"; {lead.mean:.2f} [{lead.low:.2f}, {lead.high:.2f}] points above {words(selection.second)}"
+    )
+    yield f"{learner}: {words(selection.values)} of {count(selection.settings, 'setting')}: {selection.accuracy:.2f} % over all tasks{ahead}"
+    for key, beyond in selection.at_edge.items():
+        yield (
+            f"  {key}={selection.values[key]:g} is at the edge of its grid: add {beyond:g}, and to the grids of the other "
+            "learners as many settings"
+        )
+    if selection.out:
+        yield f"  cannot be chosen, since a run diverged: {'; '.join(map(words, selection.out))}"
+    yield f"  {folder / CHOICE}, {SETTINGS}"
+
+
+def words(setting: dict[str, Any] | None) -> str:
+    return ", ".join(f"{key}={value}" for key, value in (setting or {}).items())
