@@ -130,7 +130,9 @@ def _grid(options: Namespace, overrides: list[str], tune: bool) -> list[Composed
     jobs, grid = [settings], dict[str, str]()
     if tune or options.multirun or base.hydra.mode == RunMode.MULTIRUN:
         with explained(overrides):
-            grid = dict(base.hydra.sweeper.params or {})
+            set_here = {override.key_or_group for _, override in parsed}  # stronger than the grid of an option
+            params = base.hydra.sweeper.params or {}
+            grid = {key: values for key, values in params.items() if key not in set_here}
             lines = [*(f"{key}={values}" for key, values in grid.items()), *settings]
             (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lines), None)
     elif swept:
@@ -212,13 +214,13 @@ def _show(options: Namespace, overrides: list[str]) -> None:
     flags, said = _flags(options), StringIO()
     if options.cfg == "job" and not options.resolve:
         flags.append("--resolve")  # values, not where they come from
-    derived = tuple(f"{group}:" for group in DERIVED if options.help)
+    hidden = tuple(f"{group}:" for group in (*DERIVED, "grid") if options.help)  # `tune` names the grid
     try:
         with explained(overrides), redirect_stdout(said):
             _hydra(lambda config: None, [*overrides, *flags])  # an option may take what follows it for its value
     finally:  # for --help, Hydra exits
         print(
-            "".join(line for line in said.getvalue().splitlines(True) if not line.startswith(derived or "\0")), end=""
+            "".join(line for line in said.getvalue().splitlines(True) if not line.startswith(hidden or "\0")), end=""
         )
 
 

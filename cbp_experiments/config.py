@@ -17,7 +17,7 @@ from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import Architecture
 from cbp_experiments.results.naming import identity_of, kind_of, neutral_values, with_kinds
-from cbp_experiments.results.tuned import read_choice, tuning_folder
+from cbp_experiments.results.tuned import check_name, read_choice, tuning_folder
 
 CHECKSUM_LENGTH = len("sha256:") + 8
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
@@ -103,7 +103,7 @@ def build_job(config: DictConfig) -> Job:
     results_dir, seeds = _folder(plain["results_dir"]), parse_seeds(plain["seeds"])
     tune, tuning_seeds = _true_or_false("tune", plain["tune"]), parse_seeds(plain["tuning_seeds"], "tuning_seeds")
     learner: Learner = values[SECTIONS.index("learner")]
-    tuned = _tuned(plain["tuned"])
+    tuned = None if plain["tuned"] is None else check_name(plain["tuned"])
     if tune:
         _refuse_overlap("tuning_seeds", tuning_seeds, seeds, "is one of the runs that are reported (seeds=...)")
     elif tuned:
@@ -186,12 +186,6 @@ def _check_keys(prefix: str, given: dict[str, Any], names: list[str], *, all_of_
 def _experiment(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value):
         raise ConfigError(f"experiment={value}: it names a folder below results_dir; use letters, digits, _ - . and /")
-    return value
-
-
-def _tuned(value: object) -> str | None:
-    if value is not None and (not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*", value)):
-        raise ConfigError(f"tuned={value}: it names a folder below results_dir/tuning; use letters, digits, _ - and .")
     return value
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.hydra_errors import CONF, parse
-from cbp_experiments.results.tuned import read_choice, tuning_folder
+from cbp_experiments.results.tuned import check_name, read_choice, tuning_folder
 
 PARAMS = "hydra.sweeper.params"  # where an option keeps its grid
 Compose = Callable[[list[str]], DictConfig]
@@ -66,7 +66,8 @@ def per_learner(line: Line, compose: Compose) -> list[list[str]]:
 def _tuned(overrides: list[str], line: Line, compose: Compose) -> list[str]:
     """The overrides after those that the tuning has chosen for the learner; what is swept over is left to the sweep."""
     config = compose([text for text in overrides if not parse(text).is_sweep_override()])
-    folder = tuning_folder(Path(config.results_dir).expanduser(), config.tuned, config.learner.name)
+    name = check_name(config.tuned)
+    folder = tuning_folder(Path(config.results_dir).expanduser(), name, config.learner.name)
     values = read_choice(folder).values
     swept = config.hydra.sweeper.params or {}
     return [*(f"{key}={value}" for key, value in values.items() if key not in swept), *overrides]

@@ -78,7 +78,7 @@ def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[
     paths = {seed: folder / run_name(identity, seed) for seed in job.seeds}
     for seed, path in paths.items():
         check_identity(path, identity, seed)
-    tabled = tried(folder)
+    tabled = tried(folder) if job.tune else set()
     runs = [
         Run(RunFolder(path), job.run_config(seed, settings), facts, job.force, path.name in tabled)
         for seed, path in paths.items()

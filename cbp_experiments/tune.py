@@ -45,7 +45,8 @@ def tune(composed: list[Composed]) -> int:
         print(f"{folder}: {count(len(jobs), 'setting')} of {jobs[0].learner.name}, seeds {seeds_of(jobs)}")
     run_jobs(composed)
     print()
-    return 0 if all([conclude(folder, jobs) for folder, jobs in grids.items()]) else 1
+    chosen = [conclude(folder, jobs) for folder, jobs in grids.items()]
+    return 0 if all(chosen) else 1
 
 
 def seeds_of(jobs: Sequence[Job]) -> str:
@@ -155,20 +156,16 @@ def choice_of(selection: "Selection", jobs: Sequence[Job]) -> Choice:
 
 def lines(selection: "Selection", learner: str, folder: Path) -> Iterator[str]:
     """What is chosen, in words."""
-    lead = selection.lead
-    ahead = (
-        ""
-        if lead is None
-        else f"; {lead.mean:.2f} [{lead.low:.2f}, {lead.high:.2f}] points above {words(selection.second)}"
-    )
-    yield f"{learner}: {words(selection.values)} of {count(selection.settings, 'setting')}: {selection.accuracy:.2f} % over all tasks{ahead}"
+    settings, lead = count(selection.settings, "setting"), selection.lead
+    yield f"{learner}: best of {settings}: {words(selection.values)}, {selection.accuracy:.2f} % over all tasks"
+    if lead:
+        interval = f" [{lead.low:.2f}, {lead.high:.2f}]" if lead.known else " (one seed, no interval)"
+        yield f"  {lead.mean:.2f}{interval} points above the second, {words(selection.second)}"
     for key, beyond in selection.at_edge.items():
-        yield (
-            f"  {key}={selection.values[key]:g} is at the edge of its grid: add {beyond:g}, and to the grids of the other "
-            "learners as many settings"
-        )
+        edge = f"{key}={selection.values[key]:g} is at the edge of its grid"
+        yield f"  {edge}: add {beyond:g}, and as many settings to the grids of the other learners"
     if selection.out:
-        yield f"  cannot be chosen, since a run diverged: {'; '.join(map(words, selection.out))}"
+        yield f"  a run diverged, which rules out: {'; '.join(map(words, selection.out))}"
     yield f"  {folder / CHOICE}, {SETTINGS}"
 
 

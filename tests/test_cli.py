@@ -42,13 +42,13 @@ BAD_INPUT = [
     ("experiment=../x", f"unknown experiment '../x'; there are: {options('experiment')}"),
     (
         "learner=3",
-        "data, engine, experiment, learner, network, scale, sizes, tuned take the name of one of their options, such",
+        "data, engine, experiment, grid, learner, network, published, scale, sizes, tuning take the name of one",
     ),
     ("learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
     ("+learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
     ("step_size=1", "unknown key step_size; did you mean learner.step_size?"),
     ("data.task=3", "unknown key data.task; did you mean data.tasks?"),
-    ("sizes=nope", "sizes and tuned follow from data, scale and learner; set a value itself"),
+    ("sizes=nope", "sizes and published follow from data, scale and learner; set a value itself"),
     ("learner.step_size=1e39", "learner.step_size=1e+39 is more than torch.float32 can hold"),
     ("data.root=", "data.root must name a folder"),
     ("engine.zzz=1", "unknown key engine.zzz; there are: name, device, dtype, workers"),
@@ -368,7 +368,7 @@ def test_info_is_hydra_s(what: str, folder: Path) -> None:
 
 
 def test_memory_that_is_used_up_without_a_word(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compose() -> None:
+    def compose(**_: bool) -> None:
         raise MemoryError
 
     monkeypatch.setattr(command_line, "compose", compose)
@@ -488,7 +488,7 @@ def test_help_names_groups_and_keys(folder: Path) -> None:
         assert len(described) == 1
         assert len(described[0].split()) > 2
     assert all(len(line) <= 120 for line in lines)
-    assert not any(line.startswith(("sizes", "tuned")) for line in lines)  # they follow from others
+    assert not any(line.startswith(("sizes", "published", "grid")) for line in lines)  # they follow from others
     assert not files(folder)
 
 

@@ -148,7 +148,7 @@ def test_the_configuration_of_a_run_holds_no_folder_of_this_machine(tmp_path: Pa
     engine = {key: value for key, value in recorded["engine"].items() if key != "_target_"}
     assert engine == {"_kind_": "engine", "name": "online", "device": "cpu", "dtype": "float32"}
     assert recorded["learner"]["replacement_rate"] == 1e-4
-    assert recorded["data"]["tasks"] == 400
+    assert recorded["data"]["tasks"] == 800
 
 
 def test_defaults_that_a_configuration_leaves_out_are_recorded() -> None:

@@ -284,7 +284,7 @@ def test_load_experiment(tmp_path: Path) -> None:
     frame = load_experiment(tmp_path)
     bp, cbp = frame["run"].unique()
     measured = ["task", "examples", "accuracy", "effective_rank"]
-    known = ["run", "status", "seed", "numbers", "data_description"]
+    known = ["run", "status", "seed", "numbers", "classes", "data_description"]
     assert list(frame.columns[:9]) == measured + known
     assert frame[[*known, "learner.name", "task"]].to_numpy().tolist() == [
         [bp, "complete", 3, 1, "ten digits", "bp", 1],

@@ -14,7 +14,8 @@ from unittest.mock import patch
 
 import pytest
 
-from cbp_experiments.command_line import CONF, compose, parts
+from cbp_experiments.command_line import CONF, compose
+from cbp_experiments.parts import parts
 from cbp_experiments.results import RunFolder
 from tests.command import BUSY, ONE_THREAD, TINY, call, files, metrics, records, run, spawn, train
 from tests.interruptions import wait_for_checkpoints

@@ -39,12 +39,8 @@ def select(table: pd.DataFrame) -> Selection | None:
     Of equal ones the first in the table. A setting of which a run diverged cannot be chosen.
     """
     keys = keys_of(table)
-    numbered = (
-        table.assign(setting=table.groupby(keys, dropna=False, sort=False).ngroup())
-        if keys
-        else table.assign(setting=0)
-    )
-    values = numbered.groupby("setting")[keys].first() if keys else pd.DataFrame(index=pd.Index([0], name="setting"))
+    numbered = table.assign(setting=pd.factorize(table[RUN].str.rpartition("_seed")[0])[0])
+    values = numbered.groupby("setting")[keys].first()
     accuracy = numbered.pivot(index="seed", columns="setting", values="accuracy")
     whole = numbered.groupby("setting")["status"].agg(lambda status: (status == "complete").all())
     means = accuracy.mean()[whole[whole].index]
@@ -58,7 +54,12 @@ def select(table: pd.DataFrame) -> Selection | None:
         accuracy=float(means[best]),
         second=_plain(values.loc[others[0]]) if others else None,
         lead=paired(accuracy[best], accuracy[others[0]]) if others else None,
-        at_edge={key: beyond for key in keys if (beyond := next_value(values[key], chosen[key])) is not None},
+        at_edge={
+            key: beyond
+            for place, key in enumerate(keys)
+            if not any(_tied(values, key, earlier) for earlier in keys[:place])
+            and (beyond := next_value(values[key], chosen[key])) is not None
+        },
         settings=len(values),
         out=[_plain(values.loc[setting]) for setting in whole[~whole].index],
     )
@@ -79,6 +80,12 @@ def next_value(tried: pd.Series, chosen: Any) -> float | None:
         return None
     beyond = float(f"{edge * edge / inner:.1g}")
     return float(f"{1 - beyond:.12g}") if towards_one else beyond
+
+
+def _tied(values: pd.DataFrame, key: str, other: str) -> bool:
+    """Whether each value of one goes with one value of the other: it has no edge of its own."""
+    pairs = values[[key, other]].drop_duplicates()
+    return pairs[key].is_unique and pairs[other].is_unique
 
 
 def _plain(setting: pd.Series) -> dict[str, Any]:

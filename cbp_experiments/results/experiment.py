@@ -71,9 +71,10 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     that is not named after its run (a copy, say) is left out, and so is a second run of the same settings and seed.
 
     Columns, in this order: those of metrics.csv; run, status, seed, numbers (the version of the numerics), classes (of
-    the stream: chance is 100 / classes percent), data_description; the config, flattened with dots (learner.name, learner.step_size, data.source, network.width,
-    scale, ...; lists as JSON text, a name that is taken already as config.<name>). A key that was added after a run
-    was made has its neutral value there. A run that finished no task has a single row: task 0, nothing measured.
+    the stream: chance is 100 / classes percent), data_description; the config, flattened with dots (learner.name,
+    learner.step_size, data.source, network.width, scale, ...; lists as JSON text, a name that is taken already as
+    config.<name>). A key that was added after a run was made has its neutral value there. A run that finished no task
+    has a single row: task 0, nothing measured.
 
     Raises ConfigError when there are no runs (`name`: the experiment, for the command that would make them) or when a
     file is missing or damaged.

@@ -8,10 +8,11 @@ files are what remains of them.
 """
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from io import StringIO
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ class Choice:
     at_edge: dict[str, float] = field(default_factory=dict)
 
 
+def check_name(value: object) -> str:
+    """The name of a tuning. Raises ConfigError for what cannot be one."""
+    if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*", value):
+        raise ConfigError(f"tuned={value}: it names a folder below results_dir/tuning; use letters, digits, _ - and .")
+    return value
+
+
 def tuning_folder(results_dir: Path, name: str, learner: str) -> Path:
     return results_dir / "tuning" / name / learner
 
@@ -69,8 +77,8 @@ def read_choice(folder: Path) -> Choice:
 
 
 def write_choice(folder: Path, choice: Choice) -> None:
-    text = f"# Written by the command `tune` from {SETTINGS}; tuned={folder.parent.name} takes the values.\n{yaml.safe_dump(asdict(choice), sort_keys=False, width=120)}"
-    _write(folder / CHOICE, text)
+    head = f"# The command `tune` writes it from {SETTINGS}; tuned={folder.parent.name} takes the values.\n"
+    _write(folder / CHOICE, head + yaml.safe_dump(asdict(choice), sort_keys=False, width=120))
 
 
 def read_settings(folder: Path) -> list[dict[str, str]]:
@@ -102,8 +110,4 @@ def tried(folder: Path) -> set[str]:
 def _write(path: Path, text: str) -> None:
     """Replace the file, unless it has this text already."""
     if not path.is_file() or path.read_bytes() != text.encode():
-        write_atomically(path, partial(_put, content=text.encode()))
-
-
-def _put(handle: Any, content: bytes) -> None:
-    handle.write(content)
+        write_atomically(path, methodcaller("write", text.encode()))
