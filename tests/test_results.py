@@ -285,12 +285,12 @@ def test_load_experiment(tmp_path: Path) -> None:
     bp, cbp = frame["run"].unique()
     measured = ["task", "examples", "accuracy", "effective_rank"]
     known = ["run", "status", "seed", "numbers", "classes", "data_description"]
-    assert list(frame.columns[:9]) == measured + known
+    assert list(frame.columns[:10]) == measured + known
     assert frame[[*known, "learner.name", "task"]].to_numpy().tolist() == [
-        [bp, "complete", 3, 1, "ten digits", "bp", 1],
-        [bp, "complete", 3, 1, "ten digits", "bp", 2],
-        [cbp, "incomplete", 1, 1, "ten digits", "cbp", 1],
-        [cbp, "incomplete", 1, 1, "ten digits", "cbp", 2],
+        [bp, "complete", 3, 1, None, "ten digits", "bp", 1],
+        [bp, "complete", 3, 1, None, "ten digits", "bp", 2],
+        [cbp, "incomplete", 1, 1, None, "ten digits", "cbp", 1],
+        [cbp, "incomplete", 1, 1, None, "ten digits", "cbp", 2],
     ]
     assert frame["accuracy"].tolist() == [33.333333, 34.333333] * 2
     assert frame["effective_rank"].isna().all()
