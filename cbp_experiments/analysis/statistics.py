@@ -1,0 +1,110 @@
+"""Intervals of means over seeds and of differences paired by seed; runs that end at chance.
+
+scipy.stats and statsmodels take a while to import, and not every table needs them: each is imported where it is used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+CONFIDENCE = 0.95
+SIGNIFICANT = 1 - CONFIDENCE  # p values below it
+ABOVE_CHANCE = 2.0  # percentage points: a run that ends no further above chance has collapsed
+_ROUNDING = 64 * np.finfo(float).eps  # relative to the values: differences below it are none
+
+
+class Interval(NamedTuple):
+    """A mean over n seeds and the ends of its 95 % interval, which are NaN where n is below 2."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of n differences paired by seed, and its 95 % interval.
+
+    p: of the two-sided t test against 0, or what `holm` made of it. above, below: how many seeds lie on each side of 0.
+    With n < 2 the ends and p are NaN; with no variance at all the ends are the mean, and p is 0, or 1 where it is 0.
+    """
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+    above: int
+    below: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return self.n > 1
+
+
+def t_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Student's t interval of the mean of each row over its columns (seeds), empty cells left out.
+
+    Columns: mean, low, high, n; low and high are NaN where n is below 2.
+    """
+    from scipy.stats import t
+
+    n = table.count(axis=1)
+    mean = table.mean(axis=1)
+    half = t.ppf((1 + CONFIDENCE) / 2, n.where(n > 1) - 1) * table.sem(axis=1)
+    return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "n": n})
+
+
+def t_interval(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
+    """Student's t interval of the mean of `values [seeds]`, NaN left out."""
+    row = t_intervals(pd.DataFrame([np.asarray(values, float)])).iloc[0]
+    return Interval(float(row["mean"]), float(row["low"]), float(row["high"]), int(row["n"]))
+
+
+def paired(ours: pd.Series, theirs: pd.Series) -> Difference:
+    """How far `ours` lies above `theirs`, by the t test of pairs: two series indexed by seed.
+
+    Seeds that only one of them has, or where one of them is NaN, do not count.
+    """
+    from scipy.stats import ttest_rel
+
+    both = pd.concat([ours, theirs], axis=1, join="inner", keys=["ours", "theirs"]).astype(float).dropna()
+    n = len(both)
+    if not n:
+        return Difference(np.nan, np.nan, np.nan, np.nan, 0, 0, 0)
+    rounding = _ROUNDING * float(both.abs().to_numpy().max())
+    found = (both["ours"] - both["theirs"]).to_numpy()
+    differences = np.where(np.abs(found) <= rounding, 0.0, found)
+    mean, above, below = float(differences.mean()), int((differences > 0).sum()), int((differences < 0).sum())
+    if n < 2:
+        return Difference(mean, np.nan, np.nan, np.nan, n, above, below)
+    if np.ptp(differences) <= rounding:
+        return Difference(mean, mean, mean, 0.0 if mean else 1.0, n, above, below)
+    test = ttest_rel(both["ours"], both["theirs"])
+    low, high = test.confidence_interval(CONFIDENCE)
+    return Difference(mean, float(low), float(high), float(test.pvalue), n, above, below)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values of several tests with Holm's correction (1979), in their order; NaN stays, and is no test."""
+    from statsmodels.stats.multitest import multipletests
+
+    adjusted = np.array(p_values, float)
+    tests = ~np.isnan(adjusted)
+    if tests.any():
+        adjusted[tests] = multipletests(adjusted[tests], method="holm")[1]
+    return adjusted.tolist()
+
+
+def at_chance(accuracy: pd.Series, classes: pd.Series) -> pd.Series:
+    """Whether each accuracy (percent) is at most `ABOVE_CHANCE` points above chance, which is 100 / classes.
+
+    False where nobody knows how many classes there are, or there are none.
+    """
+    known = pd.to_numeric(classes, errors="coerce")
+    return accuracy <= 100 / known.where(known > 0) + ABOVE_CHANCE
