@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.figures import panels, style
-from cbp_experiments.summarize import interval
 from cbp_experiments.summary import ends, show
 
 LEARNERS = ("bp", "l2", "snp", "dropout", "onlinenorm", "adam", "cbp")
@@ -49,14 +49,14 @@ def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
 
 
 def final_accuracy(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Accuracy over the last tenth of the tasks: a point per setting, with its 95 % bootstrap interval over seeds."""
+    """Accuracy over the last tenth of the tasks: a point per setting, with its 95 % t interval over seeds."""
     for place, learner in enumerate(LEARNERS):
         rows = frame[frame["learner.name"] == learner]
         curves = style.curves(rows) if len(rows) else []
         for variant, curve in enumerate(curves):
             last = ends(rows[rows["run"].isin(curve.rows["run"])], "accuracy")["last"].to_numpy()
             if len(last):
-                low, high = interval(last)
+                _, low, high, _ = t_interval(last)
                 x = place + SPREAD * (variant - (len(curves) - 1) / 2)
                 ax.plot([x, x], [low, high], color=curve.colour, linewidth=1.2)
                 ax.plot(x, last.mean(), "o", color=curve.colour, markersize=3.5, label=curve.label)

@@ -23,7 +23,7 @@ from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source
 
 TABLES = ("permuted_mnist/methods", "continual_imagenet/methods", "continual_imagenet/more_methods")
-VERDICTS = {True: "agrees with the paper", False: "does not agree", None: "cannot be said"}
+VERDICTS = {True: "agrees with the paper", False: "not shown", None: "cannot be said"}
 
 
 @dataclass(frozen=True)
