@@ -15,7 +15,7 @@ from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
 from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
-from cbp_experiments.summary import accuracies_of_runs, aligned, collapsed, left_out, mixed, settings, show
+from cbp_experiments.summary import accuracies_of_runs, aligned, collapsed_lines, left_out, mixed, settings, show
 
 BINS = 40  # at most, of a run's tasks
 FILES = ("summary.csv", "accuracies.csv", "comparisons.csv")
@@ -73,7 +73,7 @@ def table(frame: pd.DataFrame) -> str:
         ]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
     legend = "accuracy over all tasks and over the last tenth; in brackets: 95 % t interval over seeds"
-    return "\n".join([*aligned(lines), legend, *collapsed(frame), *left_out(frame), *mixed(frame)])
+    return "\n".join([*aligned(lines), legend, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,16 @@ def table(frame: pd.DataFrame) -> str:
     for _, row in means.iterrows():
         numbers = [_number(row[name], row[f"{name}_se"], decimals) for name, (_, decimals) in _MEASURES.items()]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
-    return "\n".join([*aligned(lines), _LEGEND, *collapsed(frame), *left_out(frame), *mixed(frame)])
+    return "\n".join([*aligned(lines), _LEGEND, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
 
 
-def collapsed(frame: pd.DataFrame) -> list[str]:
+def collapsed(rows: pd.DataFrame) -> str:
+    """How many complete runs ended at chance, of those in `rows`: "1 of 5 collapsed"; empty when none did."""
+    fell = accuracies_of_runs(rows)["collapsed"]
+    return f"{fell.sum()} of {len(fell)} collapsed" if fell.any() else ""
+
+
+def collapsed_lines(frame: pd.DataFrame) -> list[str]:
     """A line that counts the runs of each setting that ended at chance, and names their seeds; nothing without any."""
     by, runs = settings(frame), accuracies_of_runs(frame)
     parts = []

@@ -22,7 +22,7 @@ SPREAD = 0.13  # between the settings of a learner in the last panel, where lear
 
 
 def fig8(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw into eight axes: the settings of each learner, a point a task; the final accuracy of all of them.
+    """Draw into eight axes: the settings of each learner; the final accuracy of all of them.
 
     frame: as `results.load_experiment` returns it; the learners of LEARNERS, of which some may be missing.
     """
@@ -42,7 +42,7 @@ def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
         return ax
     curves = style.curves(rows)
     for curve in curves:
-        style.draw_curve(ax, curve, "accuracy", 1, label=curve.marked(value_of(curve)))
+        style.draw_curve(ax, curve, "accuracy", panels.FINE(curve.tasks), label=curve.marked(value_of(curve)))
     varied = [HYPERPARAMETERS.get(name, style.words(name)) for name in curves[0].values]
     style.panel_legend(ax, ": ".join([title, *varied[:1]]), WIDTH)
     return ax

@@ -12,7 +12,7 @@ import pandas as pd
 
 from cbp_experiments.analysis.statistics import SIGNIFICANT, Difference, holm, paired
 from cbp_experiments.figures import style
-from cbp_experiments.summary import accuracies_of_runs, ends
+from cbp_experiments.summary import collapsed, ends
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,6 @@ def changes(frame: pd.DataFrame, metric: str, start: str = "first") -> list[Chan
         by_seed = runs.set_index("seed")
         found.append(change(curve.name, by_seed["first"], by_seed["last"], collapsed(rows)))
     return found
-
-
-def collapsed(rows: pd.DataFrame) -> str:
-    """How many of these runs ended at chance: "1 of 5 collapsed", or nothing."""
-    fell = accuracies_of_runs(rows)["collapsed"]
-    return f"{fell.sum()} of {len(fell)} collapsed" if fell.any() else ""
 
 
 def best_twentieth(rows: pd.DataFrame, metric: str) -> pd.Series:

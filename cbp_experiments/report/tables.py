@@ -6,9 +6,8 @@ import pandas as pd
 
 from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.figures import style
-from cbp_experiments.report.changes import collapsed
 from cbp_experiments.report.findings import UNITS
-from cbp_experiments.summary import ends
+from cbp_experiments.summary import collapsed, ends
 
 WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
 
