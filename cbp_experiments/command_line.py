@@ -219,9 +219,7 @@ def _show(options: Namespace, overrides: list[str]) -> None:
         with explained(overrides), redirect_stdout(said):
             _hydra(lambda config: None, [*overrides, *flags])  # an option may take what follows it for its value
     finally:  # for --help, Hydra exits
-        print(
-            "".join(line for line in said.getvalue().splitlines(True) if not line.startswith(hidden or "\0")), end=""
-        )
+        print("".join(line for line in said.getvalue().splitlines(True) if not line.startswith(hidden or "\0")), end="")
 
 
 def _flags(options: Namespace) -> list[str]:

@@ -1,4 +1,4 @@
-"""The summary of an experiment: means over bins of tasks as a tidy CSV, and accuracies with bootstrap intervals."""
+"""The summary of an experiment: means over bins of tasks, accuracies with t intervals, and what differs, as CSVs."""
 
 import argparse
 import sys
@@ -9,17 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
+from cbp_experiments.analysis.comparisons import comparisons, comparisons_text
+from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
 from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
-from cbp_experiments.seeding import generator
-from cbp_experiments.summary import aligned, first_and_last, left_out, mixed, settings, show
+from cbp_experiments.summary import accuracies_of_runs, aligned, collapsed_lines, left_out, mixed, settings, show
 
 BINS = 40  # at most, of a run's tasks
-RESAMPLES = 9_999
-FILES = ("summary.csv", "accuracies.csv")
+FILES = ("summary.csv", "accuracies.csv", "comparisons.csv")
 
 
 def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
@@ -46,38 +45,23 @@ def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
 def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per setting: accuracy over all tasks (average) and over the last tenth of them (final).
 
-    Columns: those of `summary.settings`; seeds, the number of complete runs; average and final, means over the runs,
-    with the ends of their 95 % percentile bootstrap intervals over seeds in <column>_low and _high (NaN with one).
+    Columns: those of `summary.settings`; seeds, the number of complete runs, and collapsed, how many of them ended at
+    chance; average and final, means over all of these runs, with the ends of their 95 % t intervals in <column>_low
+    and _high (NaN with one).
     """
     by = settings(frame)
-    complete = frame.reindex(columns=list({**dict.fromkeys(frame), "accuracy": None}))
-    complete = complete[frame["status"] == "complete"]
-    _, last = first_and_last(complete)
-    runs = complete.drop_duplicates("run").set_index("run")[by]
-    runs["average"] = complete.groupby("run")["accuracy"].mean()
-    runs["final"] = last.groupby("run")["accuracy"].mean()
     rows = []
-    for key, group in runs.groupby(by, dropna=False):
-        row = dict(zip(by, key, strict=True)) | {"seeds": len(group)}
+    for key, group in accuracies_of_runs(frame).groupby(by, dropna=False):
+        row = dict(zip(by, key, strict=True)) | {"seeds": len(group), "collapsed": int(group["collapsed"].sum())}
         for name in ("average", "final"):
-            low, high = interval(group[name].to_numpy())
-            row |= {name: group[name].mean(), f"{name}_low": low, f"{name}_high": high}
+            found = t_interval(group[name])
+            row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval (Efron 1979) of the mean of `values [runs]`; NaN with one run."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    resampled = bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=generator(0, "bootstrap", 0)
-    )
-    return resampled.confidence_interval
-
-
 def table(frame: pd.DataFrame) -> str:
-    """`accuracies` as aligned text; the last lines say what it is, and name the runs that are left out."""
+    """`accuracies` as aligned text; the last lines say what it is, and name runs that collapsed or are left out."""
     by = settings(frame)
     lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", "average %", "final %"]]
     for row in accuracies(frame).to_dict("records"):
@@ -88,34 +72,39 @@ def table(frame: pd.DataFrame) -> str:
             for name in ("average", "final")
         ]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
-    legend = "accuracy over all tasks and over the last tenth; in brackets: 95 % bootstrap interval over seeds"
-    return "\n".join([*aligned(lines), legend, *left_out(frame), *mixed(frame)])
+    legend = "accuracy over all tasks and over the last tenth; in brackets: 95 % t interval over seeds"
+    return "\n".join([*aligned(lines), legend, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written: a table of it for the terminal, the files, and a line for each kind of folder left out."""
+    """What was written: tables of it for the terminal, the files, and a line for each kind of folder left out."""
 
-    table: str
+    tables: list[str]
     paths: list[Path]
     left_out: list[str]
 
 
-def write_summary(folder: Path, name: str | None = None) -> Summary:
-    """Write summary.csv (`tidy`) and accuracies.csv of the experiment in `folder`.
+def write_summary(folder: Path, name: str | None = None, against: str | None = None) -> Summary:
+    """Write summary.csv, accuracies.csv and, where there are several learners, comparisons.csv of the experiment.
 
-    Under a lock, so that of several processes that finish at once the last one has read all runs. Raises ConfigError
-    when there are no runs (`name`: the experiment), a file is damaged, or another process keeps the lock.
+    against: the learner with which the others are compared, as `comparisons` has it. Under a lock, so that of several
+    processes that finish at once the last one has read all runs. Raises ConfigError when there are no runs (`name`: the
+    experiment) or none of `against`, a file is damaged, or another process keeps the lock.
     """
     run_folders(folder, name)  # there are some: no lock is made where there is no experiment
     with locked(folder, *FILES, seconds=60.0):
         experiment = read_experiment(folder, name)
-        frame, paths = experiment.frame, [folder / file for file in FILES]
-        for path, rows in zip(paths, (tidy(frame), accuracies(frame)), strict=True):
-            content = rows.to_csv(index=False, float_format="%.8g").encode()
+        frame, differences = experiment.frame, comparisons(experiment.frame, against)
+        contents = dict(zip(FILES, (tidy(frame), accuracies(frame), differences), strict=True))
+        if differences.empty:
+            del contents["comparisons.csv"]
+        for file, rows in contents.items():
+            path, content = folder / file, rows.to_csv(index=False, float_format="%.8g").encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_atomically(path, methodcaller("write", content))
-    return Summary(table(frame), paths, experiment.left_out)
+    tables = [table(frame), *([] if differences.empty else [comparisons_text(differences)])]
+    return Summary(tables, [folder / file for file in contents], experiment.left_out)
 
 
 @guarded()
@@ -124,13 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="summarize", description="Summarize the runs of an experiment.")
     parser.add_argument("experiment", help="such as permuted_mnist/methods")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
+    parser.add_argument("--against", metavar="LEARNER", help="compare the others with this one (cbp, or else the best)")
     options = parser.parse_args(arguments)
     try:
-        summary = write_summary(options.results_dir / options.experiment, options.experiment)
+        summary = write_summary(options.results_dir / options.experiment, options.experiment, options.against)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(summary.table, *summary.left_out, *summary.paths, sep="\n")
+    print("\n\n".join(summary.tables), *summary.left_out, *summary.paths, sep="\n")
     return 0
 
 

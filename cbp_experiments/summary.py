@@ -3,8 +3,11 @@
 A `frame` is what `results.load_experiment` returns: one row per run and task.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 
+from cbp_experiments.analysis.statistics import at_chance
 from cbp_experiments.words import count
 
 # Columns of a run that say where and when it was made, not what it is.
@@ -68,6 +71,20 @@ def ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return runs
 
 
+def accuracies_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy over all tasks (average) and over the last tenth (final) of each complete run, and whether it collapsed.
+
+    A row per run, indexed by its name; the columns of `settings` and `seed` go before. collapsed: it ends at chance, as
+    `analysis.statistics.at_chance` has it; never for a run that does not say how many classes there are.
+    """
+    complete = frame[frame["status"] == "complete"]
+    runs = ends(frame, "accuracy").drop(columns="first").rename(columns={"last": "final"})
+    runs["average"] = complete.groupby("run")["accuracy"].mean() if "accuracy" in complete else float("nan")
+    classes = complete.drop_duplicates("run").set_index("run").reindex(columns=["classes"])["classes"]
+    runs["collapsed"] = at_chance(runs["final"], classes)
+    return runs
+
+
 def first_and_last(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of the first and those of the last max(1, tasks // 10) tasks of each run."""
     tasks = rows.groupby("run")["task"].transform("max")
@@ -78,7 +95,7 @@ def first_and_last(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def table(frame: pd.DataFrame) -> str:
     """`tenths` as aligned text for the terminal, no newline at its end; the last lines name the runs left out.
 
-    Another line says so when its runs were made by several versions of the numerics.
+    Others name collapsed runs, and say when its runs were made by several versions of the numerics.
     """
     means = tenths(frame)
     by = settings(frame)
@@ -87,7 +104,34 @@ def table(frame: pd.DataFrame) -> str:
     for _, row in means.iterrows():
         numbers = [_number(row[name], row[f"{name}_se"], decimals) for name, (_, decimals) in _MEASURES.items()]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
-    return "\n".join([*aligned(lines), _LEGEND, *left_out(frame), *mixed(frame)])
+    return "\n".join([*aligned(lines), _LEGEND, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
+
+
+def collapsed(rows: pd.DataFrame) -> str:
+    """How many complete runs ended at chance, of those in `rows`: "1 of 5 collapsed"; empty when none did."""
+    fell = accuracies_of_runs(rows)["collapsed"]
+    return f"{fell.sum()} of {len(fell)} collapsed" if fell.any() else ""
+
+
+def collapsed_lines(frame: pd.DataFrame) -> list[str]:
+    """A line that counts the runs of each setting that ended at chance, and names their seeds; nothing without any."""
+    by, runs = settings(frame), accuracies_of_runs(frame)
+    parts = []
+    for key, group in runs.groupby(by, dropna=False):
+        if seeds := group.loc[group["collapsed"], "seed"].tolist():
+            where = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, sorted(seeds)))}"
+            parts.append(f"{len(seeds)} of {len(group)} runs of {setting_name(runs, by, key)} ({where})")
+    return [f"collapsed (at chance in the last tenth; part of the means): {'; '.join(parts)}"] if parts else []
+
+
+def setting_name(runs: pd.DataFrame, by: Sequence[str], key: Sequence[object]) -> str:
+    """A setting by what tells it from the others of its learner: "cbp, replacement_rate=0.0001".
+
+    runs: of all settings; by: the columns of `settings`; key: its values there.
+    """
+    peers = runs[runs["learner.name"] == key[0]]
+    values = [(name, value) for name, value in zip(by, key, strict=True) if peers[name].nunique(dropna=False) > 1]
+    return ", ".join([str(key[0]), *(f"{name.removeprefix('learner.')}={show(value)}" for name, value in values)])
 
 
 def aligned(lines: list[list[str]]) -> list[str]:

@@ -257,7 +257,7 @@ def test_a_multirun_is_a_job_each_and_leaves_no_other_files(folder: Path) -> Non
     assert [path.name for path in (folder / "results").iterdir()] == ["permuted_mnist"]
     written = sorted((folder / "results" / "permuted_mnist").iterdir())
     assert [path.name for path in written if path.is_file()] == [
-        *(".planned.lock", ".summary.lock", "accuracies.csv", "planned.json", "summary.csv")
+        *(".planned.lock", ".summary.lock", "accuracies.csv", "comparisons.csv", "planned.json", "summary.csv")
     ]
     runs = [path for path in written if path.is_dir()]
     assert [run.name[:3] for run in runs] == ["bp_", "bp_", "cbp", "cbp"]

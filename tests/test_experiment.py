@@ -11,6 +11,7 @@ import yaml
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import draw as drawing
 from cbp_experiments.figures.captions import caption
+from cbp_experiments.figures.panels import every_task
 from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.report.page import gaps
 from cbp_experiments.results import load_experiment, read_experiment
@@ -60,7 +61,7 @@ def said_everywhere(demo: Path, text: str, capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr(drawing, "save", lambda figure, stem: [stem, stem])
     source = load_source(demo.parent, None, "demo")
     assert summarize(["demo", "--results-dir", str(demo.parent)]) == 0
-    said = [caption([source], ""), *gaps(source, demo.parent), drawing.draw("demo", demo.parent)[0]]
+    said = [caption([source], every_task), *gaps(source, demo.parent), drawing.draw("demo", demo.parent)[0]]
     return all(text in words for words in [*said, capsys.readouterr().out])
 
 

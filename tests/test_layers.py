@@ -16,7 +16,8 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 READERS = tuple(
-    f"cbp_experiments.{name}" for name in ("results", "summary", "summarize", "sources", "figures", "report")
+    f"cbp_experiments.{name}"
+    for name in ("results", "summary", "summarize", "sources", "analysis", "figures", "report")
 )
 PARTS = tuple(f"cbp_experiments.{name}" for name in ("metrics", "measurements", "networks", "streams", "learners"))
 ABOVE_PARTS = tuple(

@@ -277,7 +277,7 @@ def test_digest_and_name() -> None:
 def test_load_experiment(tmp_path: Path) -> None:
     for given in (config("cbp", 1, replacement_rate=1e-5, betas=[0.9, 0.999]), config("bp", 3)):
         folder = folder_of(tmp_path, given)
-        folder.begin({**given, "accuracy": "online"}, provenance(given))
+        folder.begin({**given, "accuracy": "online"}, {**provenance(given), "classes": 10})
         folder.save([row(1, 0.0), row(2, 1.0)], {}, 2.0)
     folder.finish("complete", [row(1, 0.0), row(2, 1.0)], 2.0)
     RunFolder(tmp_path / "unsaved").begin(config(), PROVENANCE)
@@ -287,10 +287,10 @@ def test_load_experiment(tmp_path: Path) -> None:
     known = ["run", "status", "seed", "numbers", "classes", "data_description"]
     assert list(frame.columns[:10]) == measured + known
     assert frame[[*known, "learner.name", "task"]].to_numpy().tolist() == [
-        [bp, "complete", 3, 1, None, "ten digits", "bp", 1],
-        [bp, "complete", 3, 1, None, "ten digits", "bp", 2],
-        [cbp, "incomplete", 1, 1, None, "ten digits", "cbp", 1],
-        [cbp, "incomplete", 1, 1, None, "ten digits", "cbp", 2],
+        [bp, "complete", 3, 1, 10, "ten digits", "bp", 1],
+        [bp, "complete", 3, 1, 10, "ten digits", "bp", 2],
+        [cbp, "incomplete", 1, 1, 10, "ten digits", "cbp", 1],
+        [cbp, "incomplete", 1, 1, 10, "ten digits", "cbp", 2],
     ]
     assert frame["accuracy"].tolist() == [33.333333, 34.333333] * 2
     assert frame["effective_rank"].isna().all()

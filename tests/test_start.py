@@ -8,7 +8,17 @@ import pytest
 
 from tests.command import TINY, spawn
 
-HEAVY = ("matplotlib", "numba", "pandas", "scipy.stats", "sympy", "torch", "torch._dynamo", "torchvision")
+HEAVY = (
+    "matplotlib",
+    "numba",
+    "pandas",
+    "scipy.stats",
+    "statsmodels",
+    "sympy",
+    "torch",
+    "torch._dynamo",
+    "torchvision",
+)
 PLAN = f"""
 import sys
 from cbp_experiments.command_line import compose

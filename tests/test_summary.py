@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cbp_experiments.summary import settings, table, tenths
+from cbp_experiments.summary import accuracies_of_runs, settings, table, tenths
 
 Config = dict[str, Any]
 
@@ -111,3 +111,23 @@ def test_table_text() -> None:
         "mean ± standard error over seeds; at first: first tenth of the tasks; all else: last tenth",
     ]
     assert "-" in table(frame.drop(columns=["dead_units"]))
+
+
+def test_collapsed_runs_are_named_and_stay_in_the_means() -> None:
+    # A tenth is two tasks: their mean counts, at two classes up to 52 %.
+    accuracy = {0: [51.0, 53.0], 1: [51.0, 53.2], 2: [50.0, 50.0]}
+    runs = [run("bp", seed, [90.0] * 18 + end) for seed, end in accuracy.items()]
+    frame = pd.concat([*runs, run("cbp", 0, [80.0] * 20)]).assign(classes=2)
+    assert table(frame).splitlines()[-1] == (
+        "collapsed (at chance in the last tenth; part of the means): 2 of 3 runs of bp (seeds 0, 2)"
+    )
+    means = tenths(frame)
+    assert means["seeds"].tolist() == [3, 1]
+    assert means["accuracy_last"].tolist() == pytest.approx([(52 + 52.1 + 50) / 3, 80.0])
+    assert accuracies_of_runs(frame)["collapsed"].tolist() == [True, False, True, False]
+    for unknown in (frame.assign(classes=None), frame.assign(classes=0), frame.drop(columns="classes")):
+        assert "collapsed" not in table(unknown)
+    assert "collapsed" not in table(frame[frame["seed"] == 1])
+    sizes = pd.concat([run("bp", 0, [50.0], config={"learner.step_size": size}) for size in (0.1, 0.2)])
+    assert "1 of 1 runs of bp, step_size=0.1 (seed 0); 1 of 1" in table(sizes.assign(classes=2))
+    assert accuracies_of_runs(frame.assign(status="incomplete")).empty

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
 from cbp_experiments.figures import style
+from cbp_experiments.figures.panels import Bins
 from cbp_experiments.sources import Source
-from cbp_experiments.summary import show
+from cbp_experiments.summary import collapsed, show
 from cbp_experiments.words import count
 
 SCALES = {
@@ -22,6 +23,7 @@ SCALES = {
 }
 TITLE_HEIGHT = 0.3  # inches
 TITLE_FONT: dict[str, Any] = {"size": 11, "weight": "bold"}
+CAPTION_LINE = 0.14
 CHARACTERS = 16.0  # of the caption, per inch
 PUBLISHED_EXAMPLES = 48_000_000
 PUBLISHED_WIDTHS = (100, 1000, 2000, 10_000)
@@ -30,29 +32,35 @@ PUBLISHED_WIDTHS = (100, 1000, 2000, 10_000)
 def frame_with_words(figure: Figure, title: str, caption: str) -> Figure:
     """Write the title above everything in the figure, its legend included, and the caption below it.
 
-    figure: with constrained layout, which makes room for both.
+    figure: with constrained layout, which makes room for both; it grows by their heights.
     """
     if figure.legends:  # the layout knows how to put something above the panels, but not two things
         figure.legends[0].set_title(title, prop=FontProperties(**TITLE_FONT))
     elif title:
         figure.suptitle(title, x=0.01, ha="left", **TITLE_FONT)
-    figure.set_figheight(figure.get_figheight() + TITLE_HEIGHT * bool(title))
-    text = "\n".join(textwrap.fill(line, int(CHARACTERS * figure.get_figwidth())) for line in caption.splitlines())
+    width = int(CHARACTERS * figure.get_figwidth())
+    text = "\n".join(textwrap.fill(line, width) for line in caption.splitlines())
+    lines = len(text.splitlines())
+    figure.set_figheight(figure.get_figheight() + TITLE_HEIGHT * bool(title) + CAPTION_LINE * lines)
     figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color="#444444")
     return figure
 
 
-def caption(sources: Sequence[Source], points: str, note: str = "") -> str:
-    """What the lines are; then a line for each experiment: runs, data, scale, sizes, what is missing or left out.
+def caption(sources: Sequence[Source], bins: Bins, *notes: str) -> str:
+    """What the lines are; then a line for each experiment: runs, data, scale, sizes, bins, what is missing or left out.
 
-    points: how many tasks a point is; note: what else is to be known.
+    bins: as they are drawn; notes: what else is to be known.
     """
     shown = [source for source in sources if source.frame is not None]
     if not sources:
-        return note
-    facts = [f"{source.name}: {about(source.frame)}{lacking(source)}" for source in shown if source.frame is not None]
+        return "; ".join(notes)
+    facts = [
+        f"{source.name}: {about(source.frame)} {points(source.frame, bins)}.{fallen(source.frame)}{lacking(source)}"
+        for source in shown
+        if source.frame is not None
+    ]
     nothing = [f"{source.name}: no runs." for source in sources if source.frame is None]
-    general = "; ".join(filter(None, ["Mean and ±1 standard error over seeds", points, note]))
+    general = "; ".join(["Mean and 95 % t interval over seeds", *notes])
     return "\n".join([f"{general}.", *facts, *nothing])
 
 
@@ -69,6 +77,18 @@ def about(frame: pd.DataFrame) -> str:
         named(frame, "data.train_images", "{} training images a class"),
     ]
     return f"{', '.join(filter(None, facts))}."
+
+
+def points(frame: pd.DataFrame, bins: Bins) -> str:
+    """How many tasks a point of a line is: "Bins of 8 tasks"."""
+    sizes = sorted({bins(curve.tasks) for curve in style.curves(frame)})
+    return "A point a task" if sizes == [1] else f"Bins of {' / '.join(map(str, sizes))} tasks"
+
+
+def fallen(frame: pd.DataFrame) -> str:
+    """A sentence that counts the collapsed runs of each setting; empty when there are none."""
+    words = [f"{curve.name}: {text}" for curve in style.curves(frame) if (text := collapsed(curve.rows))]
+    return f" At chance in the last tenth, and part of the mean: {'; '.join(words)}." if words else ""
 
 
 def lacking(source: Source) -> str:

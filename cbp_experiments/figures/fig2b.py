@@ -19,7 +19,7 @@ RATES = ("data.task_length", "A new permutation every ... examples")
 
 
 def fig2b(frames: Sequence[pd.DataFrame | None], axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw online accuracy, a point a task, into four axes.
+    """Draw online accuracy, at most 100 points a line, into four axes.
 
     frames: of step sizes, widths, rates of change and the published size, as `results.load_experiment` returns them;
     None: there are no runs, and the panel says so. The rates of change are drawn over the examples seen, as their
@@ -46,7 +46,7 @@ def panel(ax: Axes, frame: pd.DataFrame | None, column: str, title: str, x: str 
         value = curve.values.get(column, frame[column].iloc[0])
         others = [f"{style.words(name)} {show(other)}" for name, other in curve.values.items() if name != column]
         name = ", ".join([show(value) if isinstance(value, float) else f"{value:,}", *others])
-        style.draw_curve(ax, curve, "accuracy", 1, x=x, label=curve.marked(name))
+        style.draw_curve(ax, curve, "accuracy", panels.FINE(curve.tasks), x=x, label=curve.marked(name), runs=True)
     if x == "examples":
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:g}"))
     ax.margins(x=0.02)

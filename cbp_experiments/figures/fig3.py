@@ -11,9 +11,9 @@ from cbp_experiments.figures import panels, style
 
 
 def fig3(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw dead units, weight magnitude and effective rank, a point a task, into three axes.
+    """Draw dead units, weight magnitude and effective rank, at most 100 points a line, into three axes.
 
-    frame: as `results.load_experiment` returns it. Tasks before which the rank was not taken have no point.
+    frame: as `results.load_experiment` returns it. Bins in which the rank was not taken have no point.
     """
     return panels.inside(frame, axes)
 

@@ -11,11 +11,13 @@ HEIGHT = 4.4  # inches
 
 
 def fig4(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the online accuracy of each setting, a point a task, into `ax`, with their names beside their ends.
+    """Draw the online accuracy of each setting, at most 100 points a line, its end and its name beside that, into `ax`.
 
     frame: as `results.load_experiment` returns it.
     """
-    panels.over_tasks(ax, style.curves(frame), "accuracy")
+    curves = style.curves(frame)
+    panels.over_tasks(ax, curves, "accuracy", runs=True)
+    panels.paired_ends(ax, curves)
     style.name_ends(ax, HEIGHT)
     return ax
 

@@ -11,7 +11,7 @@ from cbp_experiments.figures import panels, style
 
 
 def fig5(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw dead units, weight magnitude and effective rank, a point a task, into three axes.
+    """Draw dead units, weight magnitude and effective rank, at most 100 points a line, into three axes.
 
     frame: as `results.load_experiment` returns it; of learners that have hidden units.
     """

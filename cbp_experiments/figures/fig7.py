@@ -12,11 +12,13 @@ HEIGHT = 4.0  # inches
 
 
 def fig7(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the test accuracy of each setting, in bins of 50 tasks, into `ax`, with their names beside their ends.
+    """Draw the test accuracy of each setting, in bins of tasks, into `ax`; their ends, and names beside them.
 
     frame: as `results.load_experiment` returns it.
     """
-    panels.over_tasks(ax, style.curves(frame), "accuracy", panels.TASKS_PER_BIN, label=panels.TEST)
+    curves = style.curves(frame)
+    panels.over_tasks(ax, curves, "accuracy", panels.as_published, label=panels.TEST, runs=True)
+    panels.paired_ends(ax, curves)
     style.name_ends(ax, HEIGHT)
     return ax
 

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.figures import panels, style
-from cbp_experiments.summarize import interval
 from cbp_experiments.summary import ends, show
 
 LEARNERS = ("bp", "l2", "snp", "dropout", "onlinenorm", "adam", "cbp")
@@ -22,7 +22,7 @@ SPREAD = 0.13  # between the settings of a learner in the last panel, where lear
 
 
 def fig8(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw into eight axes: the settings of each learner, a point a task; the final accuracy of all of them.
+    """Draw into eight axes: the settings of each learner; the final accuracy of all of them.
 
     frame: as `results.load_experiment` returns it; the learners of LEARNERS, of which some may be missing.
     """
@@ -42,21 +42,21 @@ def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
         return ax
     curves = style.curves(rows)
     for curve in curves:
-        style.draw_curve(ax, curve, "accuracy", 1, label=curve.marked(value_of(curve)))
+        style.draw_curve(ax, curve, "accuracy", panels.FINE(curve.tasks), label=curve.marked(value_of(curve)))
     varied = [HYPERPARAMETERS.get(name, style.words(name)) for name in curves[0].values]
     style.panel_legend(ax, ": ".join([title, *varied[:1]]), WIDTH)
     return ax
 
 
 def final_accuracy(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Accuracy over the last tenth of the tasks: a point per setting, with its 95 % bootstrap interval over seeds."""
+    """Accuracy over the last tenth of the tasks: a point per setting, with its 95 % t interval over seeds."""
     for place, learner in enumerate(LEARNERS):
         rows = frame[frame["learner.name"] == learner]
         curves = style.curves(rows) if len(rows) else []
         for variant, curve in enumerate(curves):
             last = ends(rows[rows["run"].isin(curve.rows["run"])], "accuracy")["last"].to_numpy()
             if len(last):
-                low, high = interval(last)
+                _, low, high, _ = t_interval(last)
                 x = place + SPREAD * (variant - (len(curves) - 1) / 2)
                 ax.plot([x, x], [low, high], color=curve.colour, linewidth=1.2)
                 ax.plot(x, last.mean(), "o", color=curve.colour, markersize=3.5, label=curve.label)

@@ -1,6 +1,6 @@
 """The four metrics over the tasks, for the learners of one experiment (paper figure 6; the demo's figure)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib
 import pandas as pd
@@ -9,33 +9,24 @@ from matplotlib.figure import Figure
 
 from cbp_experiments.figures import panels, style
 
-POINTS = 40  # at most, on a line
+FEW = panels.at_most(40)
 
 
-def four_panels(
-    frame: pd.DataFrame, axes: Sequence[Axes], bin_size: int | None = None, runs: bool = True
-) -> Sequence[Axes]:
+def four_panels(frame: pd.DataFrame, axes: Sequence[Axes], bins: panels.Bins = FEW) -> Sequence[Axes]:
     """Draw online accuracy, dead units, weight magnitude and effective rank over tasks into four axes; returns them.
 
-    frame: as `results.load_experiment` returns it. bin_size: tasks per point; by default as few as give 40 points.
-    runs: a thin line per run, too.
+    frame: as `results.load_experiment` returns it. A thin line per run, too.
     """
     curves = style.curves(frame)
     for ax, metric in zip(axes, panels.LABELS, strict=True):
-        panels.over_tasks(ax, curves, metric, bin_size or default_bin_size(frame), runs=runs)
+        panels.over_tasks(ax, curves, metric, bins, runs=True)
     return axes
 
 
-def figure(frame: pd.DataFrame, bin_size: int | None = None, runs: bool = True) -> Figure:
+def figure(frame: pd.DataFrame, draw: Callable[[pd.DataFrame, Sequence[Axes]], Sequence[Axes]] = four_panels) -> Figure:
     """The four panels with their legend above."""
     with matplotlib.rc_context(style.RC):
         drawn = Figure(figsize=(8.5, 6.4), layout="constrained")
-        axes = drawn.subplots(2, 2).ravel()
-        four_panels(frame, axes, bin_size, runs)
+        axes = draw(frame, drawn.subplots(2, 2).ravel())
         style.legend(drawn, axes[0])
     return drawn
-
-
-def default_bin_size(frame: pd.DataFrame) -> int:
-    """The number of tasks per point that keeps a line to 40 points."""
-    return max(1, -(-int(frame["task"].max()) // POINTS))

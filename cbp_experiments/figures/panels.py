@@ -1,13 +1,17 @@
-"""A metric over the tasks in one panel: its axes and words."""
+"""A metric over the tasks in one panel: its axes and words, its bins, and what stands at the end of its lines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from cbp_experiments.analysis.statistics import paired
 from cbp_experiments.figures import style
+from cbp_experiments.summary import ends
 
-TASKS_PER_BIN = 50  # on Continual ImageNet, as the paper has it; a point a task on Online Permuted MNIST
+Bins = Callable[[int], int]  # from the tasks of a run to those of a point
 ONLINE = "Online accuracy (%)"
 TEST = "Test accuracy (%)"
 LABELS = {
@@ -16,14 +20,33 @@ LABELS = {
     "weight_magnitude": "Weight magnitude (mean |w|)",
     "effective_rank": "Effective rank (% of units)",
 }
+REFERENCE = "cbp"
+GAP = 0.016  # between the marks at the end of the lines, of the width of these
+
+
+def at_most(points: int) -> Bins:
+    """Bins as small as give a line of no more than so many points."""
+    return lambda tasks: -(-tasks // points)
+
+
+def every_task(tasks: int) -> int:
+    return 1
+
+
+def as_published(tasks: int) -> int:
+    """50 tasks, as the paper has it on Continual ImageNet; a fifteenth of them where there are fewer than 750."""
+    return min(50, at_most(15)(tasks))
+
+
+FINE = at_most(100)
 
 
 def over_tasks(
-    ax: Axes, curves: Iterable[style.Curve], metric: str, bin_size: int = 1, *, label: str = "", runs: bool = False
+    ax: Axes, curves: Iterable[style.Curve], metric: str, bins: Bins = FINE, *, label: str = "", runs: bool = False
 ) -> Axes:
     """Draw the curves of one metric into `ax`. label: of the y axis; runs: a thin line per run, too."""
     for curve in curves:
-        style.draw_curve(ax, curve, metric, bin_size, runs=runs)
+        style.draw_curve(ax, curve, metric, bins(curve.tasks), runs=runs)
     ax.set(xlabel="Task", ylabel=label or LABELS.get(metric, metric))
     ax.margins(x=0.02)
     if metric == "dead_units":
@@ -31,9 +54,39 @@ def over_tasks(
     return ax
 
 
-def inside(frame: pd.DataFrame, axes: Sequence[Axes], bin_size: int = 1) -> Sequence[Axes]:
+def inside(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """What goes on in the network: dead units, weight magnitude and effective rank over tasks into three axes."""
     curves = style.curves(frame)
     for ax, metric in zip(axes, ("dead_units", "weight_magnitude", "effective_rank"), strict=True):
-        over_tasks(ax, curves, metric, bin_size)
+        over_tasks(ax, curves, metric)
     return axes
+
+
+def reference_of(curves: Sequence[style.Curve]) -> style.Curve:
+    """The one that the others are compared with: CBP, or the first where there is none."""
+    return next((curve for curve in curves if curve.learner == REFERENCE), curves[0])
+
+
+def paired_ends(ax: Axes, curves: Sequence[style.Curve]) -> None:
+    """Right of the lines of accuracy: the mean of each over the last tenth of the tasks, and a bar around it.
+
+    The bar is as long as the 95 % t interval of its difference to `reference_of`, paired by seed. A dotted line is at
+    the mean of that one, so that a bar that crosses it is not apart. Only complete runs count.
+    """
+    last = {curve.label: ends(curve.rows, "accuracy").set_index("seed")["last"] for curve in curves}
+    reference = reference_of(curves)
+    ours = last[reference.label]
+    drawn = np.concatenate([np.asarray(line.get_xdata(), float) for line in ax.lines])
+    there = [curve for curve in curves if len(last[curve.label])]
+    if not there:
+        return
+    end, gap = drawn.max(), GAP * (np.ptp(drawn) or 1.0)
+    for place, curve in enumerate(there, start=2):
+        mean, found = last[curve.label].mean(), paired(last[curve.label], ours)
+        barred = found.known and curve is not reference
+        bar = [[found.mean - found.low], [found.high - found.mean]] if barred else None
+        marks: dict[str, Any] = {"fmt": "o", "color": curve.colour, "markersize": 3, "elinewidth": 1.4}
+        ax.errorbar(end + place * gap, mean, bar, label="_end", **marks)
+    if len(ours):
+        span = [end + gap, end + (len(there) + 2) * gap]
+        ax.plot(span, [ours.mean()] * 2, ":", color=reference.colour, linewidth=1.0, label="_reference")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from scipy.optimize import isotonic_regression
 
+from cbp_experiments.analysis.statistics import t_intervals
 from cbp_experiments.summary import settings, show
 
 # The palette of Okabe and Ito (Color Universal Design, 2008), told apart with any colour vision; its yellow, too pale
@@ -45,7 +46,6 @@ LEGEND_LINE = 0.21  # inches
 LABEL_LINE = 0.17  # inches
 LEGEND_HANDLE = 8  # the room of the line before a label and the gap after it, in characters
 PANEL_CHARACTERS, PANEL_HANDLE = 17, 5  # the same for the legend of one panel
-FEW_POINTS = 100  # on a line that is drawn thick
 RC: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -89,6 +89,12 @@ class Curve:
     def name(self) -> str:
         parts = [f"{words(column)} {show(value)}" for column, value in self.values.items()]
         return ", ".join([LABELS.get(self.learner, self.learner), *parts])
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks a run of it has in all; without the config, as many as the longest has done."""
+        rows = pd.concat([self.rows, self.single])
+        return max(1, int(rows["data.tasks" if "data.tasks" in rows else "task"].max()))
 
     @property
     def label(self) -> str:
@@ -137,30 +143,33 @@ def per_run(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") ->
 
 
 def binned(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") -> pd.DataFrame:
-    """Per bin of `bin_size` tasks, over the runs of `frame`: columns mean, error (standard error), seeds.
+    """Per bin of `bin_size` tasks, over the runs of `frame`: the mean and its interval, as `t_intervals` has them.
 
-    Indexed as `per_run`. error is NaN where there is one seed only.
+    Indexed as `per_run`.
     """
-    table = per_run(frame, metric, bin_size, x)
-    return pd.DataFrame({"mean": table.mean(axis=1), "error": table.sem(axis=1), "seeds": table.count(axis=1)})
+    return t_intervals(per_run(frame, metric, bin_size, x))
 
 
 def draw_curve(
     ax: Axes, curve: Curve, metric: str, bin_size: int, *, x: str = "task", label: str = "", runs: bool = False
 ) -> None:
-    """The mean line and its band of ±1 standard error (with two seeds or more); `runs`: a thin pale line per run, too.
+    """The mean line and the band of its 95 % t interval (with two seeds or more); `runs`: a thin line per run, too.
+
+    With thin lines, the axes are as high as these need, and a band may be cut off: of two or three seeds it is many
+    times as wide.
 
     label: the curve's own by default.
     """
     single = per_run(curve.single, metric, bin_size, x) if runs else pd.DataFrame()
     for run in single:
-        ax.plot(single.index, single[run], color=curve.colour, linewidth=0.5, alpha=0.3, zorder=1, label="_run")
+        ax.plot(single.index, single[run], color=curve.colour, linewidth=0.6, alpha=0.4, zorder=2.5, label="_run")
     line = binned(curve.rows, metric, bin_size, x)
-    width = 1.6 if len(line) <= FEW_POINTS else 1.0
-    ax.plot(line.index, line["mean"], color=curve.colour, linewidth=width, zorder=3, label=label or curve.label)
-    low, high = line["mean"] - line["error"], line["mean"] + line["error"]
-    if line["error"].notna().any():
-        ax.fill_between(line.index, low, high, color=curve.colour, alpha=0.25, linewidth=0, zorder=2)
+    ax.plot(line.index, line["mean"], color=curve.colour, linewidth=1.6, zorder=3, label=label or curve.label)
+    if line["low"].notna().any():
+        limits = ax.dataLim.frozen()
+        ax.fill_between(line.index, line["low"], line["high"], color=curve.colour, alpha=0.16, linewidth=0, zorder=2)
+        if runs:
+            ax.dataLim.set(limits)
 
 
 def name_ends(ax: Axes, height: float) -> None:

@@ -1,18 +1,24 @@
-"""What the runs say to the paper's claims: numbers with 95 % bootstrap intervals over seeds, computed from frames.
+"""What the runs say to the paper's claims: sentences with 95 % t intervals over seeds, computed from frames.
 
-A `frame` is what `results.load_experiment` returns. Only complete runs count. Differences are taken within a
-seed: its learners have seen the same stream, and started from the same weights.
+A sentence says no more than its interval. Where one learner is held against several, Holm's correction decides what is
+apart.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from cbp_experiments.figures import style
-from cbp_experiments.summarize import interval
-from cbp_experiments.summary import ends
+from cbp_experiments.report.changes import (
+    Change,
+    against,
+    change,
+    changes,
+    corrected,
+    last_by_seed,
+    spread_by_seed,
+)
 
 KEPT = 1.0  # percentage points of accuracy that may be lost where it is said to be kept
 UNITS = {
@@ -25,70 +31,10 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence with its numbers. agrees: with the paper's claim; None: too few complete runs to say."""
+    """A sentence with its numbers. agrees: whether they show what the paper says; None: too few runs to say."""
 
     text: str
     agrees: bool | None
-
-
-@dataclass(frozen=True)
-class Change:
-    """A mean over `seeds` runs that went from `start` to `last`, by `difference`, with its 95 % interval."""
-
-    name: str
-    seeds: int
-    start: float
-    last: float
-    difference: float
-    low: float
-    high: float
-
-    @property
-    def falls(self) -> bool:
-        return bool(self.high < 0)
-
-    @property
-    def rises(self) -> bool:
-        return bool(self.low > 0)
-
-    @property
-    def known(self) -> bool:
-        return bool(np.isfinite([self.low, self.high]).all())
-
-
-def change(name: str, start: np.ndarray, last: np.ndarray) -> Change:
-    """From the values `[runs]` before and after, in the same order; runs without one of them do not count."""
-    there = np.isfinite(start) & np.isfinite(last)
-    start, last = start[there], last[there]
-    low, high = interval(last - start)
-    before, after = (float(values.mean()) if len(values) else np.nan for values in (start, last))
-    return Change(name, len(start), before, after, after - before, low, high)
-
-
-def changes(frame: pd.DataFrame, metric: str, start: str = "first") -> list[Change]:
-    """From the first tenth of the tasks to the last, for each setting; start="best": from its best twentieth."""
-    found = []
-    for curve in style.curves(frame):
-        rows = frame[frame["run"].isin(curve.rows["run"])]
-        runs = ends(rows, metric)
-        before = runs["first"] if start == "first" else best_twentieth(rows, metric).reindex(runs.index)
-        found.append(change(curve.name, before.to_numpy(float), runs["last"].to_numpy(float)))
-    return found
-
-
-def best_twentieth(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """Mean of `metric` in the best twentieth of the tasks before the last tenth: for each complete run of one setting.
-
-    Which twentieth that is, the mean of the other runs decides: a run that chose for itself would choose its luck.
-    """
-    complete = rows[rows["status"] == "complete"]
-    tasks = int(complete["task"].max()) if len(complete) else 1
-    size = max(1, tasks // 20)
-    place = ((complete["task"] - 1) // size).rename("bin")
-    early = (place + 1) * size <= tasks - max(1, tasks // 10)
-    table = complete[early].groupby([place[early], "run"])[metric].mean().unstack("run")
-    others = {run: table.drop(columns=run).mean(axis=1) if table.shape[1] > 1 else table[run] for run in table}
-    return pd.Series({run: table.loc[mean.idxmax(), run] for run, mean in others.items()}, dtype=float)
 
 
 def moves(frame: pd.DataFrame, metric: str, claim: str) -> list[Finding]:
@@ -108,8 +54,8 @@ def loses(frame: pd.DataFrame) -> list[Finding]:
     for best, first in zip(changes(frame, "accuracy", "best"), changes(frame, "accuracy"), strict=True):
         text = (
             f"from {best.start:.2f} % in its best twentieth of the tasks to {best.last:.2f} % in the last tenth, "
-            f"{_difference(best, 'accuracy')}: {_verdict(best)}. The first tenth: {first.start:.2f} %, "
-            f"{_difference(first, 'accuracy')} to the last"
+            f"{moved(best, 'accuracy')}: {_verdict(best)}. The first tenth: {first.start:.2f} %; to the last "
+            f"{moved(first, 'accuracy')}"
         )
         found.append(_finding(best, text, best.falls))
     return found
@@ -119,9 +65,10 @@ def keeps(frame: pd.DataFrame, learner: str) -> list[Finding]:
     """Whether a learner's accuracy in the last tenth of the tasks is no more than KEPT below that in the first."""
     found = []
     for c in changes(frame[frame["learner.name"] == learner], "accuracy"):
-        kept = bool(c.low > -KEPT)
-        verdict = f"{'kept' if kept else 'not kept'} to within {KEPT:g} point" if c.known else _verdict(c)
-        found.append(_finding(c, f"accuracy {_from_to(c, 'accuracy')}: {verdict}", kept))
+        kept, lost = c.difference.low > -KEPT, c.difference.high < -KEPT
+        verdict = "it loses less than" if kept else "it loses more than" if lost else "not told apart from a loss of"
+        text = f"{verdict} {KEPT:g} point" if c.known else _verdict(c)
+        found.append(_finding(c, f"accuracy {_from_to(c, 'accuracy')}: {text}", kept))
     return found
 
 
@@ -129,18 +76,15 @@ def compare(frame: pd.DataFrame, metric: str, learner: str, others: Sequence[str
     """Whether a learner ends "above" or "below" each of the others, as claimed, in the last tenth of the tasks."""
     what, unit, decimals = UNITS[metric]
     found = []
-    for other in others:
-        ours, theirs = (last_by_seed(frame, name, metric) for name in (learner, other))
-        seeds = ours.index.intersection(theirs.index)
-        c = change("", theirs[seeds].to_numpy(float), ours[seeds].to_numpy(float))
-        names = style.LABELS.get(learner, learner), style.LABELS.get(other, other)
+    for c in against(frame, metric, learner, others):
+        us, them = label(learner), label(c.name)
         if not c.seeds:
-            found.append(Finding(f"{names[0]} against {names[1]}, {what}: no complete runs to compare.", None))
+            found.append(Finding(f"{us} against {them}, {what}: no complete runs to compare.", None))
             continue
         where = "above" if c.rises else "below" if c.falls else "not apart from" if c.known else "next to"
         text = (
-            f"{what} at the end: {names[0]} {c.last:.{decimals}f}{unit}, {where} {names[1]} with "
-            f"{c.start:.{decimals}f}{unit}; {_difference(c, metric)}."
+            f"{what} at the end: {us} {c.last:.{decimals}f}{unit}, {where} {them} with {c.start:.{decimals}f}{unit}; "
+            f"{moved(c, metric, len(others))}{f' ({c.collapsed})' if c.collapsed else ''}."
         )
         agrees = c.rises if claim == "above" else c.falls
         found.append(Finding(text[0].upper() + text[1:], agrees if c.known else None))
@@ -148,82 +92,85 @@ def compare(frame: pd.DataFrame, metric: str, learner: str, others: Sequence[str
 
 
 def best_of(frame: pd.DataFrame, learner: str) -> list[Finding]:
-    """The order of all learners by accuracy in the last tenth of the tasks, and whether `learner` leads it."""
+    """The means of all learners in the last tenth of the tasks, and whether `learner` is above each other one."""
     names = [name for name in frame["learner.name"].unique() if len(last_by_seed(frame, name, "accuracy"))]
     means = {name: float(last_by_seed(frame, name, "accuracy").mean()) for name in names}
     order = sorted(means, key=lambda name: -means[name])
-    text = ", ".join(f"{style.LABELS.get(name, name)} {means[name]:.2f} %" for name in order)
-    against = compare(frame, "accuracy", learner, [name for name in order if name != learner], "above")
-    verdicts = [finding.agrees for finding in against]
-    agrees = None if learner not in means or not verdicts or None in verdicts else all(verdicts)
-    return [Finding(f"Order at the end: {text or 'no complete runs'}.", agrees)]
-
-
-def last_by_seed(frame: pd.DataFrame, learner: str, metric: str) -> pd.Series:
-    """A learner's mean of `metric` in the last tenth of the tasks, by seed."""
-    rows = frame[frame["learner.name"] == learner]
-    if rows.empty:
-        return pd.Series(dtype=float)
-    return ends(rows, metric).groupby("seed")["last"].mean().dropna()
-
-
-def spread_by_seed(frame: pd.DataFrame, learner: str, neighbours: int | None = None) -> pd.Series:
-    """Percentage points between a learner's best and worst setting at the end, by seed.
-
-    Seeds that lack a setting do not count. neighbours: of so many settings next to each other, the ones that end
-    closest together and highest: those whose worst is best, on the mean over seeds.
-    """
-    rows = frame[frame["learner.name"] == learner]
-    last = {}
-    for curve in style.curves(rows) if len(rows) else []:
-        runs = ends(rows[rows["run"].isin(curve.rows["run"])], "accuracy")
-        last[curve.name] = runs.set_index("seed")["last"]
-    table = pd.DataFrame(last).dropna()
-    if neighbours and table.shape[1] > neighbours:
-        worst = [table.iloc[:, i : i + neighbours].mean().min() for i in range(table.shape[1] - neighbours + 1)]
-        start = int(np.argmax(worst))
-        table = table.iloc[:, start : start + neighbours]
-    return table.max(axis=1) - table.min(axis=1) if table.shape[1] > 1 else pd.Series(dtype=float)
+    text = ", ".join(f"{label(name)} {means[name]:.2f} %" for name in order)
+    found = against(frame, "accuracy", learner, [name for name in order if name != learner])
+    if learner not in means or not found:
+        return [Finding(f"Mean accuracy at the end: {text or 'no complete runs'}.", None)]
+    verdicts = [
+        ("above", [c for c in found if c.rises]),
+        ("below", [c for c in found if c.falls]),
+        ("not apart from", [c for c in found if c.known and not c.rises and not c.falls]),
+        ("too few seeds to say from", [c for c in found if not c.known]),
+    ]
+    said = [f"{where} {', '.join(map(_named, part))}" for where, part in verdicts if part]
+    agrees = all(c.rises for c in found) if all(c.known for c in found) else None
+    return [
+        Finding(f"Mean accuracy at the end: {text}. {label(learner)} is {'; '.join(said)}{_tests(len(found))}.", agrees)
+    ]
 
 
 def steadier(frame: pd.DataFrame, learner: str, others: Sequence[str], neighbours: int | None = None) -> list[Finding]:
     """Whether the settings of `learner` end closer together than those of each of the others."""
-    found = []
     ours = spread_by_seed(frame, learner, neighbours)
     which = f"{neighbours} neighbouring settings" if neighbours else "all settings"
-    for other in others:
-        theirs = spread_by_seed(frame, other)
-        seeds = ours.index.intersection(theirs.index)
-        c = change("", theirs[seeds].to_numpy(float), ours[seeds].to_numpy(float))
+    found = []
+    for c in corrected([change(other, spread_by_seed(frame, other), ours) for other in others]):
         text = (
-            f"Between the best and the worst of {which} of {style.LABELS[learner]}: {c.last:.2f} points at the end; of "
-            f"{style.LABELS[other]}: {c.start:.2f} points; {_difference(c, 'accuracy')}."
+            f"Between the best and the worst of {which} of {label(learner)}: {c.last:.2f} points at the end; of "
+            f"{label(c.name)}: {c.start:.2f} points; {moved(c, 'accuracy', len(others))}"
+            f"{'' if c.rises or c.falls or not c.known else ': not apart'}."
         )
-        nothing = f"{style.LABELS[learner]} against {style.LABELS[other]}: no complete runs to compare."
+        nothing = f"{label(learner)} against {label(c.name)}: no complete runs to compare."
         found.append(Finding(text if c.seeds else nothing, c.falls if c.known else None))
     return found
+
+
+def label(learner: str) -> str:
+    return style.LABELS.get(learner, learner)
 
 
 def _finding(c: Change, text: str, agrees: bool) -> Finding:
     """About one setting; what cannot be said is not."""
     if not c.seeds:
         return Finding(f"{c.name}: no complete runs.", None)
-    return Finding(f"{c.name}: {text}.", agrees if c.known else None)
+    collapsed = f" ({c.collapsed})" if c.collapsed else ""
+    return Finding(f"{c.name}: {text}{collapsed}.", agrees if c.known else None)
 
 
 def _from_to(c: Change, metric: str) -> str:
     _, unit, decimals = UNITS[metric]
-    return f"{c.start:.{decimals}f}{unit} → {c.last:.{decimals}f}{unit}, {_difference(c, metric)}"
+    return f"{c.start:.{decimals}f}{unit} → {c.last:.{decimals}f}{unit}, {moved(c, metric)}"
 
 
-def _difference(c: Change, metric: str) -> str:
+def moved(c: Change, metric: str, tests: int = 0) -> str:
+    """The difference, its interval, how many seeds lie on its side; p, corrected for so many `tests`, if any."""
     _, unit, decimals = UNITS[metric]
-    numbers = [f"{number:+.{decimals}f}".replace("-", "−") for number in (c.difference, c.low, c.high)]
-    between = f" [{numbers[1]}, {numbers[2]}]" if c.known else ""
-    return f"{numbers[0]}{between}{' points' if unit else ''}{'' if c.known else ' (one run, no interval)'}"
+    found = c.difference
+    numbers = [f"{number:+.{decimals}f}".replace("-", "−") for number in (found.mean, found.low, found.high)]
+    points = " points" if unit else ""
+    if not c.known:
+        return f"{numbers[0]}{points} (one seed, no interval)"
+    side = f"lower in {found.below}" if found.mean < 0 else f"higher in {found.above}"
+    text = f"{numbers[0]} [{numbers[1]}, {numbers[2]}]{points}, {side} of {found.n} seeds"
+    p = "p < 0.0001" if found.p < 0.0001 else f"p = {found.p:.2g}"
+    return f"{text}, {p}{_tests(tests)}" if tests else text
+
+
+def _tests(tests: int) -> str:
+    return f" (Holm, {tests} comparisons)" if tests > 1 else ""
+
+
+def _named(c: Change) -> str:
+    """The one that another is held against, and by how much they differ."""
+    collapsed = f"; {c.collapsed}" if c.collapsed else ""
+    return f"{label(c.name)} ({moved(c, 'accuracy', 1) if c.seeds else 'no seed in common'}{collapsed})"
 
 
 def _verdict(c: Change) -> str:
     if not c.known:
         return "too few runs to say"
-    return "it falls" if c.falls else "it rises" if c.rises else "no change beyond chance"
+    return "it falls" if c.falls else "it rises" if c.rises else "not apart"

@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.figures.captions import about, caption, size
+from cbp_experiments.figures.captions import about, size
 from cbp_experiments.figures.draw import PAPER, loader, picture, sources_of, write_figure
 from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
@@ -23,7 +23,7 @@ from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source
 
 TABLES = ("permuted_mnist/methods", "continual_imagenet/methods", "continual_imagenet/more_methods")
-VERDICTS = {True: "agrees with the paper", False: "does not agree", None: "cannot be said"}
+VERDICTS = {True: "agrees with the paper", False: "not shown", None: "cannot be said"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def part(name: str, sources: Sequence[Source], results_dir: Path) -> Part:
         title=entry.title,
         paper=section.paper,
         picture=png(name, sources) if there else "",
-        caption=caption(sources, entry.points(sources), entry.note),
+        caption=entry.caption(sources),
         findings=section.look([source.frame for source in sources]),
         missing=[line for source in sources for line in gaps(source, results_dir)],
         made=[provenance.made(source) for source in sources if source.frame is not None],

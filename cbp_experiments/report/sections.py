@@ -5,17 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cbp_experiments.report.findings import (
-    Finding,
-    best_of,
-    changes,
-    compare,
-    keeps,
-    last_by_seed,
-    loses,
-    moves,
-    steadier,
-)
+from cbp_experiments.figures import style
+from cbp_experiments.report.changes import change, last_by_seed
+from cbp_experiments.report.findings import Finding, best_of, compare, keeps, loses, moved, moves, steadier
+from cbp_experiments.summary import ends
 
 Frames = Sequence[pd.DataFrame | None]
 LEVEL = 3.0  # percentage points: what is about on a level
@@ -41,16 +34,25 @@ def fig1(frames: Frames) -> list[Finding]:
 
 
 def level_with_linear(frame: pd.DataFrame) -> list[Finding]:
-    """Whether the setting of BP that ends lowest ends about where the linear learner does."""
-    last = [(c.last, c.name) for c in changes(only(frame, "bp"), "accuracy") if c.seeds]
+    """Whether the setting of BP that ends lowest ends within LEVEL of the linear learner, on the same seeds."""
+    curves = style.curves(only(frame, "bp")) if "bp" in set(frame["learner.name"]) else []
+    last = {c.name: ends(c.rows, "accuracy").set_index("seed")["last"] for c in curves}
+    complete = {name: values for name, values in last.items() if len(values)}
+    lowest = min(complete, key=lambda name: float(complete[name].mean()), default="")
     linear = last_by_seed(frame, "linear", "accuracy")
-    if not last or linear.empty:
+    c = change(lowest, linear, complete.get(lowest, pd.Series(dtype=float)))
+    if not c.seeds:
         return [Finding("BP against the linear learner: no complete runs to compare.", None)]
-    lowest, name = min(last)
-    away = lowest - float(linear.mean())
-    level = abs(away) <= LEVEL
-    apart = f"{'within' if level else 'further apart than'} {LEVEL:g} points"
-    return [Finding(f"{name} ends at {lowest:.2f} %, the linear learner at {linear.mean():.2f} %: {apart}.", level)]
+    level = c.difference.low > -LEVEL and c.difference.high < LEVEL
+    apart = c.difference.low > LEVEL or c.difference.high < -LEVEL
+    where = "within" if level else "further apart than" if apart else "not shown to be within"
+    return [
+        Finding(
+            f"{lowest} ends at {c.last:.2f} %, the linear learner at {c.start:.2f} %, {moved(c, 'accuracy')}"
+            f"{f': {where} {LEVEL:g} points' if c.known else ''}.",
+            level if c.known else None,
+        )
+    ]
 
 
 def fig2b(frames: Frames) -> list[Finding]:

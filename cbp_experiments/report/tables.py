@@ -1,13 +1,13 @@
-"""All methods of an experiment in one table, with 95 % intervals."""
+"""All methods of an experiment in one table, with 95 % t intervals."""
 
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.figures import style
 from cbp_experiments.report.findings import UNITS
-from cbp_experiments.summarize import interval
-from cbp_experiments.summary import ends
+from cbp_experiments.summary import collapsed, ends
 
 WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
 
@@ -23,11 +23,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A setting: its name and colour, the number of complete runs, a cell for each column of COLUMNS."""
+    """A setting: its name and colour, the number of complete runs, how many collapsed, a cell a column of COLUMNS."""
 
     name: str
     colour: str
     seeds: int
+    collapsed: str
     cells: list[Cell]
 
 
@@ -45,7 +46,7 @@ FINAL = 2  # the column that ranks the rows
 def methods(frame: pd.DataFrame) -> list[Row]:
     """A row a setting, by accuracy over the last tenth of the tasks; the last three columns are of that tenth, too.
 
-    Means over the complete runs, with 95 % percentile bootstrap intervals over seeds.
+    Means over the complete runs, collapsed ones included, with 95 % t intervals over seeds.
     """
     rows = []
     for curve in style.curves(frame):
@@ -57,7 +58,7 @@ def methods(frame: pd.DataFrame) -> list[Row]:
                 *(_cell(values, 2) for values in (accuracy["first"], average, accuracy["last"])),
                 *(_cell(ends(runs, metric)["last"], UNITS[metric][2]) for metric in WITHIN),
             ]
-            row = Row(curve.name, style.colour(curve.learner), len(accuracy), cells)
+            row = Row(curve.name, style.colour(curve.learner), len(accuracy), collapsed(runs), cells)
             rows.append((float(accuracy["last"].mean()), row))
     rows.sort(key=lambda row: -row[0])
     if rows:
@@ -67,9 +68,8 @@ def methods(frame: pd.DataFrame) -> list[Row]:
 
 
 def _cell(values: pd.Series, decimals: int) -> Cell:
-    values = values.dropna()
-    if values.empty:
+    found = t_interval(values)
+    if not found.n:
         return Cell("–")
-    low, high = interval(values.to_numpy(float))
-    within = "" if pd.isna(low) else f"{low:.{decimals}f} to {high:.{decimals}f}"
-    return Cell(f"{values.mean():.{decimals}f}", within)
+    within = f"{found.low:.{decimals}f} to {found.high:.{decimals}f}" if found.n > 1 else ""
+    return Cell(f"{found.mean:.{decimals}f}", within)

@@ -10,6 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.lines import Line2D
 
 Config = dict[str, Any]
+TASKS = 20
 
 
 def run(
@@ -28,6 +29,20 @@ def run(
     }
     facts = {"effective_rank": math.nan, "run": name, "status": status, "seed": seed, "learner.name": learner, **config}
     return pd.DataFrame(metrics).assign(**facts)
+
+
+def line(start: float, end: float, seed: int) -> list[float]:
+    """Twenty accuracies on a line, a point higher for each seed."""
+    return list(np.linspace(start, end, TASKS) + seed)
+
+
+def seeds(learner: str, start: float, end: float, count: int = 3, config: Config | None = None) -> pd.DataFrame:
+    return pd.concat([run(learner, seed, line(start, end, seed), config=config) for seed in range(count)])
+
+
+def ending(learner: str, *ends: float, classes: int = 10) -> pd.DataFrame:
+    """A run a seed, that has one accuracy all along."""
+    return pd.concat([run(learner, seed, [end] * TASKS) for seed, end in enumerate(ends)]).assign(classes=classes)
 
 
 def mean_lines(ax: Axes) -> dict[str, Line2D]:

@@ -15,20 +15,21 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from cbp_experiments.figures import style
-from cbp_experiments.figures.captions import about, caption, frame_with_words
+from cbp_experiments.figures.captions import about, caption, frame_with_words, points
 from cbp_experiments.figures.draw import FIGURES, PAPER, draw, main
-from cbp_experiments.figures.four_panels import default_bin_size, figure, four_panels
-from cbp_experiments.figures.panels import LABELS
+from cbp_experiments.figures.four_panels import FEW, figure, four_panels
+from cbp_experiments.figures.panels import FINE, LABELS, Bins, as_published, every_task
 from cbp_experiments.sources import Missing, Source
 from tests.figures.frames import Config, bands, mean_lines, run, x, y
 from tests.folders import make_run
 
 ROOT = Path(__file__).parents[2]
+T_1 = 12.706204736432095  # the 97.5 % point of Student's t with one degree of freedom, which two seeds have
 
 
-def panels(frame: pd.DataFrame, bin_size: int | None = None) -> list[Axes]:
+def panels(frame: pd.DataFrame, bins: Bins = every_task) -> list[Axes]:
     axes = list(Figure().subplots(2, 2).ravel())
-    assert four_panels(frame, axes, bin_size) is axes
+    assert four_panels(frame, axes, bins) is axes
     return axes
 
 
@@ -37,15 +38,17 @@ def test_binned_by_hand() -> None:
     bins = style.binned(frame, "accuracy", 2)
     assert bins.index.tolist() == [1.5, 3.5, 5.0]  # the middle of tasks 1-2, 3-4, and of task 5 alone
     assert bins["mean"].tolist() == [3.0, 5.0, 9.5]
-    assert bins["seeds"].tolist() == [2, 1, 2]
-    np.testing.assert_allclose(bins["error"], [1.0, math.nan, 0.5])  # |a - b| / 2 for two seeds
+    assert bins["n"].tolist() == [2, 1, 2]
+    half = np.array([1.0, math.nan, 0.5]) * T_1  # |a - b| / 2 for two seeds
+    np.testing.assert_allclose(bins["low"], bins["mean"] - half)
+    np.testing.assert_allclose(bins["high"], bins["mean"] + half)
     assert style.binned(frame, "effective_rank", 2).empty
     assert style.binned(frame, "no_such_metric", 2).empty
 
 
 def test_plotted_numbers() -> None:
     frame = pd.concat([run("cbp", 0, [80.0, 82.0]), run("cbp", 1, [84.0, 88.0]), run("bp", 0, [70.0, 60.0])])
-    accuracy, dead, weight, rank = panels(frame, 1)
+    accuracy, dead, weight, rank = panels(frame)
     lines = mean_lines(accuracy)
     assert list(lines) == ["BP", "CBP"]
     assert x(lines["CBP"]) == [1, 2]
@@ -54,7 +57,11 @@ def test_plotted_numbers() -> None:
     assert [to_hex(line.get_color()).upper() for line in lines.values()] == [style.COLOURS["bp"], style.COLOURS["cbp"]]
     (band,) = bands(accuracy)  # BP has one seed, so no band
     edges = {tuple(point) for point in np.asarray(band.get_paths()[0].vertices).tolist()}
-    assert edges == {(1.0, 80.0), (1.0, 84.0), (2.0, 82.0), (2.0, 88.0)}
+    heights = {task: sorted(height for x, height in edges if x == task) for task in (1.0, 2.0)}
+    assert heights[1.0] == pytest.approx([82 - 2 * T_1, 82 + 2 * T_1])
+    assert heights[2.0] == pytest.approx([85 - 3 * T_1, 85 + 3 * T_1])
+    assert accuracy.get_ylim()[0] > 50  # of two seeds it is far wider than the lines, which set the height
+    assert accuracy.get_ylim()[1] < 100
     single = sorted(tuple(y(line)) for line in accuracy.lines if line.get_label() == "_run")
     assert single == [(70.0, 60.0), (80.0, 82.0), (84.0, 88.0)]
     assert y(mean_lines(dead)["CBP"]) == [1.5, 2.5]
@@ -66,7 +73,7 @@ def test_plotted_numbers() -> None:
 
 def test_incomplete_runs_are_drawn_over_common_tasks_and_marked() -> None:
     frame = pd.concat([run("cbp", 0, [80.0, 82.0, 84.0]), run("cbp", 1, [84.0, 88.0], "incomplete")])
-    accuracy = panels(frame, 1)[0]
+    accuracy = panels(frame)[0]
     line = mean_lines(accuracy)["CBP (incomplete)"]
     assert x(line) == [1, 2]
     assert y(line) == [82.0, 85.0]
@@ -75,7 +82,7 @@ def test_incomplete_runs_are_drawn_over_common_tasks_and_marked() -> None:
 
 def test_diverged_runs_are_no_part_of_the_mean() -> None:
     frame = pd.concat([run("bp", 0, [80.0, 82.0, 84.0]), run("bp", 1, [10.0, math.nan], "diverged")])
-    accuracy = panels(frame, 1)[0]
+    accuracy = panels(frame)[0]
     assert y(mean_lines(accuracy)["BP (1 of 2 diverged)"]) == [80.0, 82.0, 84.0]
     assert any(y(line)[0] == 10.0 for line in accuracy.lines)
     nothing = run("bp", 1, [math.nan], "diverged").assign(task=0)
@@ -117,12 +124,16 @@ def test_caption() -> None:
     config: Config = {"scale": "laptop", "network.width": 100, "data.tasks": 80, "data.task_length": 5000}
     frame = pd.concat([run(name, seed, [80.0] * 80, config=config) for name in ("bp", "cbp") for seed in (0, 1)])
     frame["data_description"] = "5,000 MNIST images"
+    frame["classes"] = 10
+    frame.loc[(frame["learner.name"] == "bp") & (frame["seed"] == 1), "accuracy"] = 12.0
     missing = [Missing("bp", "bp, learner.step_size=0.01", seed) for seed in (3, 4)]
     sources = [Source("demo", frame, missing), Source("other", problem="no runs in other")]
-    assert caption(sources, "bins of 2 tasks", "thin lines: each seed").splitlines() == [
-        "Mean and ±1 standard error over seeds; bins of 2 tasks; thin lines: each seed.",
+    assert caption(sources, FEW, "thin lines: each seed").splitlines() == [
+        "Mean and 95 % t interval over seeds; thin lines: each seed.",
         "demo: 2 seeds, 5,000 MNIST images, scale laptop: smaller than published, width 100, 80 tasks, "
-        "5,000 examples a task. Missing: 2 runs (bp, learner.step_size=0.01: seeds 3, 4).",
+        "5,000 examples a task. Bins of 2 tasks. "
+        "At chance in the last tenth, and part of the mean: BP: 1 of 2 collapsed. "
+        "Missing: 2 runs (bp, learner.step_size=0.01: seeds 3, 4).",
         "other: no runs.",
     ]
     fewer = frame[(frame["learner.name"] == "cbp") | (frame["seed"] == 0)]
@@ -132,8 +143,27 @@ def test_caption() -> None:
     assert "smaller" not in about(published)
     for other in ({"data.tasks": 8}, {"network.width": 50}, {"data.source": "embedded"}):
         assert "smaller than published" in about(published.assign(**other))
-    assert default_bin_size(frame[frame["task"] <= 40]) == 1
-    assert default_bin_size(frame[frame["task"] <= 41]) == 2
+
+
+@pytest.mark.parametrize(
+    ("bins", "sizes"),
+    [
+        (FEW, {40: 1, 41: 2, 250: 7}),
+        (FINE, {1: 1, 100: 1, 101: 2, 400: 4, 800: 8}),
+        (as_published, {10: 1, 150: 10, 300: 20, 749: 50, 750: 50, 1000: 50, 5000: 50}),
+    ],
+)
+def test_the_size_of_a_bin(bins: Bins, sizes: dict[int, int]) -> None:
+    assert {tasks: bins(tasks) for tasks in sizes} == sizes
+
+
+def test_bins_are_of_the_tasks_that_a_finished_run_has() -> None:
+    unfinished = run("bp", 0, [80.0] * 9, "incomplete", {"data.tasks": 400})
+    other = run("bp", 0, [80.0] * 150, config={"data.tasks": 150})
+    frame = pd.concat([unfinished, other])
+    assert points(frame, FINE) == "Bins of 2 / 4 tasks"
+    assert points(frame, every_task) == "A point a task"
+    assert points(unfinished.drop(columns="data.tasks"), as_published) == "A point a task"
 
 
 @pytest.mark.parametrize("sizes", [(0.003,), (0.001, 0.003, 0.01)])

@@ -1,0 +1,127 @@
+"""From one mean to another, paired by seed: from early tasks to late ones, from one learner to another.
+
+A `frame` is what `results.load_experiment` returns. Only complete runs count, collapsed ones included. Differences are
+taken within a seed: its learners have seen the same stream, and started from the same weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from cbp_experiments.analysis.statistics import SIGNIFICANT, Difference, holm, paired
+from cbp_experiments.figures import style
+from cbp_experiments.summary import collapsed, ends
+
+
+@dataclass(frozen=True)
+class Change:
+    """Means over the seeds that have both that went from `start` to `last`, and their difference.
+
+    name: whose; collapsed: how many of its runs ended at chance, in words, or nothing.
+    """
+
+    name: str
+    start: float
+    last: float
+    difference: Difference
+    collapsed: str = ""
+
+    @property
+    def seeds(self) -> int:
+        return self.difference.n
+
+    @property
+    def known(self) -> bool:
+        return self.difference.known
+
+    @property
+    def falls(self) -> bool:
+        return self.known and self.difference.p < SIGNIFICANT and self.difference.mean < 0
+
+    @property
+    def rises(self) -> bool:
+        return self.known and self.difference.p < SIGNIFICANT and self.difference.mean > 0
+
+
+def change(name: str, start: pd.Series, last: pd.Series, collapsed: str = "") -> Change:
+    """From the values by seed before and after; seeds without one of them do not count."""
+    seeds = start.dropna().index.intersection(last.dropna().index)
+    return Change(name, float(start[seeds].mean()), float(last[seeds].mean()), paired(last, start), collapsed)
+
+
+def corrected(changes: Sequence[Change]) -> list[Change]:
+    """The same changes, with Holm's correction for all of them."""
+    adjusted = holm([c.difference.p for c in changes])
+    return [replace(c, difference=replace(c.difference, p=p)) for c, p in zip(changes, adjusted, strict=True)]
+
+
+def changes(frame: pd.DataFrame, metric: str, start: str = "first") -> list[Change]:
+    """From the first tenth of the tasks to the last, for each setting; start="best": from its best twentieth."""
+    found = []
+    for curve in style.curves(frame):
+        rows = frame[frame["run"].isin(curve.rows["run"])]
+        runs = ends(rows, metric)
+        if start == "best":
+            runs["first"] = best_twentieth(rows, metric).reindex(runs.index)
+        by_seed = runs.set_index("seed")
+        found.append(change(curve.name, by_seed["first"], by_seed["last"], collapsed(rows)))
+    return found
+
+
+def best_twentieth(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """Mean of `metric` in the best twentieth of the tasks before the last tenth: for each complete run of one setting.
+
+    Which twentieth that is, the mean of the other runs decides: a run that chose for itself would choose its luck.
+    """
+    complete = rows[rows["status"] == "complete"]
+    tasks = int(complete["task"].max()) if len(complete) else 1
+    size = max(1, tasks // 20)
+    place = ((complete["task"] - 1) // size).rename("bin")
+    early = (place + 1) * size <= tasks - max(1, tasks // 10)
+    table = complete[early].groupby([place[early], "run"])[metric].mean().unstack("run")
+    others = {run: table.drop(columns=run).mean(axis=1) if table.shape[1] > 1 else table[run] for run in table}
+    return pd.Series({run: table.loc[mean.idxmax(), run] for run, mean in others.items()}, dtype=float)
+
+
+def against(frame: pd.DataFrame, metric: str, learner: str, others: Sequence[str]) -> list[Change]:
+    """From each of the others to a learner, in the last tenth of the tasks; with Holm's correction for all of them."""
+    ours = last_by_seed(frame, learner, metric)
+    found = []
+    for other in others:
+        rows = frame[frame["learner.name"].isin([learner, other])]
+        fell = [
+            f"{style.LABELS.get(name, name)}: {words}"
+            for name, part in rows.groupby("learner.name", sort=False)
+            if (words := collapsed(part))
+        ]
+        found.append(change(other, last_by_seed(frame, other, metric), ours, "; ".join(fell)))
+    return corrected(found)
+
+
+def last_by_seed(frame: pd.DataFrame, learner: str, metric: str) -> pd.Series:
+    """A learner's mean of `metric` in the last tenth of the tasks, by seed."""
+    rows = frame[frame["learner.name"] == learner]
+    if rows.empty:
+        return pd.Series(dtype=float)
+    return ends(rows, metric).groupby("seed")["last"].mean().dropna()
+
+
+def spread_by_seed(frame: pd.DataFrame, learner: str, neighbours: int | None = None) -> pd.Series:
+    """Percentage points between a learner's best and worst setting at the end, by seed.
+
+    Seeds that lack a setting do not count. neighbours: of so many settings next to each other, the ones that end
+    closest together and highest: those whose worst is best, on the mean over seeds.
+    """
+    rows = frame[frame["learner.name"] == learner]
+    last = {}
+    for curve in style.curves(rows) if len(rows) else []:
+        runs = ends(rows[rows["run"].isin(curve.rows["run"])], "accuracy")
+        last[curve.name] = runs.set_index("seed")["last"]
+    table = pd.DataFrame(last).dropna()
+    if neighbours and table.shape[1] > neighbours:
+        worst = [table.iloc[:, i : i + neighbours].mean().min() for i in range(table.shape[1] - neighbours + 1)]
+        start = int(np.argmax(worst))
+        table = table.iloc[:, start : start + neighbours]
+    return table.max(axis=1) - table.min(axis=1) if table.shape[1] > 1 else pd.Series(dtype=float)

@@ -1,0 +1,184 @@
+"""The findings of the report against numbers computed by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cbp_experiments.report import findings, sections
+from cbp_experiments.report.changes import best_twentieth, change, changes, spread_by_seed
+from cbp_experiments.report.findings import Finding
+from cbp_experiments.report.tables import methods
+from tests.figures.frames import TASKS, ending, line, run, seeds
+
+
+def only(found: list[Finding]) -> Finding:
+    (finding,) = found
+    return finding
+
+
+def test_a_change_is_the_paired_difference_and_its_interval() -> None:
+    found = change("BP", pd.Series([80.0, 90.0, np.nan]), pd.Series([70.0, 79.0, 1.0]))
+    assert (found.seeds, found.start, found.last, found.difference.mean) == (2, 85.0, 74.5, -10.5)
+    half = 12.706204736432095 * 0.5  # t with one degree of freedom, times the standard error
+    assert (found.difference.low, found.difference.high) == pytest.approx((-10.5 - half, -10.5 + half))
+    assert found.falls
+    assert not found.rises
+    one = change("BP", pd.Series([80.0]), pd.Series([70.0]))
+    assert not one.known
+    assert not one.falls
+
+
+def test_a_change_within_chance_neither_falls_nor_rises() -> None:
+    found = change("BP", pd.Series([80.0, 80.0, 80.0]), pd.Series([79.0, 78.0, 74.0]))  # 3 +- 4.3 sqrt(7/3)
+    assert found.known
+    assert not found.falls
+    assert not found.rises
+
+
+def test_changes_are_from_the_first_tenth_to_the_last() -> None:
+    frame = pd.concat([seeds("bp", 80, 61), seeds("cbp", 80, 80)])
+    bp, cbp = changes(frame, "accuracy")
+    assert (bp.name, bp.seeds, bp.start, bp.last, bp.difference.mean) == ("BP", 3, 80.5, 62.5, -18.0)
+    assert (cbp.difference.mean, cbp.difference.low, cbp.difference.high) == (0.0, 0.0, 0.0)
+    rising = changes(frame, "dead_units")[0]
+    assert (rising.start, rising.last, rising.difference.mean) == (2.5, 20.5, 18.0)
+    assert rising.rises
+    unfinished = pd.concat([frame, run("bp", 3, line(80, 61, 3), "incomplete"), run("bp", 4, [1.0], "diverged")])
+    assert changes(unfinished, "accuracy")[0] == bp
+
+
+def test_a_loss_counts_from_the_best_twentieth_where_learning_is_slow() -> None:
+    climbing = [*np.linspace(50, 80, 10), *np.linspace(79, 70, 10)]
+    frame = pd.concat([run("bp", seed, [value + seed for value in climbing]) for seed in range(3)])
+    finding = only(findings.loses(frame))
+    assert finding.agrees
+    assert "from 81.00 % in its best twentieth of the tasks to 71.50 % in the last tenth, −9.50 [−9.50" in finding.text
+    assert (
+        "The first tenth: 52.67 %; to the last +18.83 [+18.83, +18.83] points, higher in 3 of 3 seeds." in finding.text
+    )
+    assert only(findings.loses(seeds("bp", 60, 80))).agrees is False
+
+
+def test_the_best_twentieth_is_chosen_by_the_other_runs() -> None:
+    rng = np.random.default_rng(0)
+    flat = pd.concat([run("bp", seed, list(80 + rng.normal(0, 1, 200))) for seed in range(20)])
+    best = best_twentieth(flat, "accuracy")
+    assert abs(best.mean() - 80) < 0.15  # its own luck would give each run about half a point more
+    peak = pd.concat([run("bp", seed, [1.0, 2.0, 9.0 + seed, *[3.0] * 17]) for seed in range(2)])
+    assert best_twentieth(peak, "accuracy").tolist() == [9.0, 10.0]
+
+
+def test_moves() -> None:
+    frame = seeds("bp", 80, 61)
+    assert only(findings.moves(frame, "accuracy", "falls")) == Finding(
+        "BP: accuracy 80.50 % → 62.50 %, −18.00 [−18.00, −18.00] points, lower in 3 of 3 seeds: it falls.", True
+    )
+    assert only(findings.moves(frame, "weight_magnitude", "rises")) == Finding(
+        "BP: mean |weight| 0.1000 → 0.1000, +0.0000 [+0.0000, +0.0000], higher in 0 of 3 seeds: not apart.", False
+    )
+    assert only(findings.moves(frame, "accuracy", "rises")).agrees is False
+    assert only(findings.moves(seeds("bp", 80, 61, count=1), "accuracy", "falls")).agrees is None
+    unfinished = only(findings.moves(run("bp", 0, [1.0], "incomplete"), "accuracy", "falls"))
+    assert unfinished == Finding("BP: no complete runs.", None)
+
+
+def test_keeps_allows_a_point() -> None:
+    kept, lost = (only(findings.keeps(seeds("cbp", 80, end), "cbp")) for end in (79.5, 78))
+    assert (kept.agrees, lost.agrees) == (True, False)
+    assert kept.text.endswith("lower in 3 of 3 seeds: it loses less than 1 point.")
+    assert lost.text.endswith("lower in 3 of 3 seeds: it loses more than 1 point.")
+    noisy = pd.concat([run("cbp", seed, line(80, end, seed)) for seed, end in enumerate((79, 82, 76))])
+    unclear = only(findings.keeps(noisy, "cbp"))
+    assert unclear.agrees is False
+    assert unclear.text.endswith("not told apart from a loss of 1 point.")
+
+
+def test_learners_are_compared_within_a_seed() -> None:
+    frame = pd.concat([seeds("bp", 70, 70), seeds("cbp", 80, 80, count=2)])
+    finding = only(findings.compare(frame, "accuracy", "cbp", ["bp"], "above"))
+    assert finding.text == (
+        "Accuracy at the end: CBP 80.50 %, above BP with 70.50 %; "
+        "+10.00 [+10.00, +10.00] points, higher in 2 of 2 seeds, p < 0.0001."
+    )
+    assert finding.agrees is True
+    assert only(findings.compare(frame, "accuracy", "cbp", ["bp"], "below")).agrees is False
+    assert only(findings.compare(frame, "accuracy", "cbp", ["l2"], "above")).agrees is None
+
+
+def test_of_several_comparisons_holm_decides() -> None:
+    # CBP minus BP is 3, 3.5, 4 and 2, 3, 7 to L2: t = 3.5 / (0.5 / sqrt(3)), p 0.0067, and t = 4 / sqrt(7 / 3), p 0.12.
+    frame = pd.concat([ending("cbp", 80, 80, 80), ending("bp", 77, 76.5, 76), ending("l2", 78, 77, 73)])
+    bp, l2 = findings.compare(frame, "accuracy", "cbp", ["bp", "l2"], "above")
+    assert (bp.agrees, l2.agrees) == (True, False)
+    assert "above BP with 76.50 %; +3.50 [+2.26, +4.74] points, higher in 3 of 3 seeds, p = 0.013 (Holm, 2" in bp.text
+    assert "not apart from L2 with 76.00 %; +4.00 [−2.57, +10.57] points, higher in 3 of 3 seeds, p = 0.12" in l2.text
+    # A lead of 2, 3 and 4 points has p = 1 - sqrt(27 / 29): alone it is apart; of two, it is not.
+    frame = pd.concat([frame, ending("adam", 78, 77, 76)])
+    alone = only(findings.compare(frame, "accuracy", "cbp", ["adam"], "above"))
+    of_two = findings.compare(frame, "accuracy", "cbp", ["adam", "l2"], "above")[0]
+    assert (alone.agrees, of_two.agrees) == (True, False)
+    assert "above Adam with 77.00 %; +3.00 [+0.52, +5.48] points, higher in 3 of 3 seeds, p = 0.035." in alone.text
+    assert (
+        "not apart from Adam with 77.00 %; +3.00 [+0.52, +5.48] points, higher in 3 of 3 seeds, p = 0.07" in of_two.text
+    )
+
+
+def test_collapsed_runs_are_counted_in_the_sentences() -> None:
+    frame = pd.concat([ending("cbp", 80, 81, classes=2), ending("bp", 50, 70, classes=2)])
+    assert only(findings.compare(frame, "accuracy", "cbp", ["bp"], "above")).text.endswith(" (BP: 1 of 2 collapsed).")
+    cbp, bp = findings.moves(frame, "accuracy", "falls")[::-1]
+    assert bp.text.endswith("seeds: not apart (1 of 2 collapsed).")
+    assert "collapsed" not in cbp.text
+    assert [row.collapsed for row in methods(frame)] == ["", "1 of 2 collapsed"]
+
+
+def test_the_means_at_the_end() -> None:
+    frame = pd.concat([seeds("bp", 70, 70), seeds("cbp", 80, 80), seeds("l2", 75, 75)])
+    assert only(findings.best_of(frame, "cbp")) == Finding(
+        "Mean accuracy at the end: CBP 81.00 %, L2 76.00 %, BP 71.00 %. CBP is above "
+        "L2 (+5.00 [+5.00, +5.00] points, higher in 3 of 3 seeds, p < 0.0001), "
+        "BP (+10.00 [+10.00, +10.00] points, higher in 3 of 3 seeds, p < 0.0001) (Holm, 2 comparisons).",
+        True,
+    )
+    middle = only(findings.best_of(frame, "l2"))
+    assert middle.agrees is False
+    assert "L2 is above BP (" in middle.text
+    assert "; below CBP (−5.00" in middle.text
+    assert only(findings.best_of(frame, "adam")).agrees is None
+    alone = only(findings.best_of(pd.concat([frame, run("snp", 0, line(70, 70, 0))]), "cbp"))
+    assert alone.agrees is None
+    assert "; too few seeds to say from SnP (+10.00 points (one seed, no interval))" in alone.text
+
+
+def test_the_spread_between_settings() -> None:
+    rates = {1e-3: 70, 1e-4: 80, 1e-5: 81, 1e-6: 82}
+    cbp = [seeds("cbp", end, end, config={"learner.replacement_rate": rate}) for rate, end in rates.items()]
+    l2 = [seeds("l2", end, end, config={"learner.weight_decay": d}) for d, end in ((1e-3, 70), (1e-4, 76))]
+    frame = pd.concat([*cbp, *l2])
+    assert spread_by_seed(frame, "cbp").tolist() == [12.0, 12.0, 12.0]
+    assert spread_by_seed(frame, "cbp", neighbours=3).tolist() == [2.0, 2.0, 2.0]
+    assert only(findings.steadier(frame, "cbp", ["l2"])).agrees is False
+    finding = only(findings.steadier(frame, "cbp", ["l2"], neighbours=3))
+    assert finding.agrees is True
+    assert (
+        "3 neighbouring settings of CBP: 2.00 points at the end; of L2: 6.00 points; −4.00 [−4.00, −4.00] points, lower"
+        in finding.text
+    )
+    assert only(findings.steadier(frame, "cbp", ["snp"])).agrees is None
+
+
+def test_the_lowest_setting_of_bp_against_the_linear_learner() -> None:
+    bp = [seeds("bp", 80, end, config={"learner.step_size": size}) for size, end in ((0.01, 60), (0.001, 75))]
+    level = only(sections.level_with_linear(pd.concat([*bp, seeds("linear", 60, 60)])))
+    assert level.agrees is True
+    assert level.text.startswith("BP, step size 0.01 ends at 61.5")
+    assert level.text.endswith("higher in 3 of 3 seeds: within 3 points.")
+    apart = only(sections.level_with_linear(pd.concat([*bp, seeds("linear", 50, 50)])))
+    assert apart.agrees is False
+    assert apart.text.endswith("further apart than 3 points.")
+    noisy = pd.concat([run("linear", seed, [end] * TASKS) for seed, end in enumerate((59.0, 62.0, 66.0))])
+    unclear = only(sections.level_with_linear(pd.concat([*bp, noisy])))
+    assert unclear.agrees is False
+    assert unclear.text.endswith("not shown to be within 3 points.")
+    one = only(sections.level_with_linear(pd.concat([*bp, run("linear", 0, [60.0] * TASKS)])))
+    assert one.agrees is None
