@@ -87,7 +87,8 @@ def compose(*, tune: bool = False) -> list[Composed]:
         return []
     with initialized():
         lines = [Line(overrides, tune, options.multirun, folders) for overrides in grids]
-        grids = [grid for line in lines for grid in per_learner(line, partial(_configuration, options))]
+        with explained(options.overrides):
+            grids = [grid for line in lines for grid in per_learner(line, partial(_configuration, options))]
         composed = [] if options.cfg else [job for grid in grids for job in _grid(options, grid, tune)]
     if options.cfg:
         for overrides in grids:
