@@ -35,22 +35,24 @@ def tune(composed: list[Composed]) -> int:
 
     Raises ConfigError before anything is trained: for tuning seeds that are reported, too (`build_job`).
     """
-    grids: dict[Path, list[Job]] = {}
-    for job in (build_job(each.config) for each in composed):
+    grids: dict[Path, list[tuple[Composed, Job]]] = {}
+    for each in composed:
+        job = build_job(each.config)
         if not job.tune:
             raise ConfigError("tune: the option of tuning= leaves tune=false; take conf/tuning/default.yaml in it")
-        grids.setdefault(job.results_dir / job.experiment, []).append(job)
-    for folder, jobs in grids.items():
-        refuse_others(folder, jobs)
-        print(f"{folder}: {count(len(jobs), 'setting')} of {jobs[0].learner.name}, seeds {seeds_of(jobs)}")
-    run_jobs(composed)
-    print()
-    chosen = [conclude(folder, jobs) for folder, jobs in grids.items()]
+        grids.setdefault(job.results_dir / job.experiment, []).append((each, job))
+    for folder, grid in grids.items():
+        refuse_others(folder, [job for _, job in grid])
+    chosen = []
+    for number, (folder, grid) in enumerate(grids.items(), start=1):
+        jobs = [job for _, job in grid]
+        place = f"[learner {number} of {len(grids)}] " if len(grids) > 1 else ""
+        seeds = ", ".join(map(str, jobs[0].seeds))
+        print(f"{place}{folder}: {count(len(jobs), 'setting')} of {jobs[0].learner.name}, seeds {seeds}")
+        run_jobs([each for each, _ in grid])
+        print()
+        chosen.append(conclude(folder, jobs))
     return 0 if all(chosen) else 1
-
-
-def seeds_of(jobs: Sequence[Job]) -> str:
-    return ", ".join(map(str, jobs[0].seeds))
 
 
 def refuse_others(folder: Path, jobs: Sequence[Job]) -> None:
@@ -76,15 +78,15 @@ def conclude(folder: Path, jobs: Sequence[Job]) -> bool:
         if rows:
             write_settings(folder, rows)
         if missing:
-            print(
-                f"{folder}: {len(missing)} of {len(rows) + len(missing)} runs are not finished yet: nothing is chosen"
-            )
+            runs = f"{len(missing)} of {len(rows) + len(missing)} runs"
+            print(f"{folder}: {runs} are not finished yet: nothing is chosen")
             return False
-        selection = select(table_of(rows))
+        table = table_of(rows)
+        selection = select(table)
         if selection is None:
             print(f"{folder}: every setting has a run that diverged: nothing is chosen")
             return False
-        write_choice(folder, choice_of(selection, jobs))
+        write_choice(folder, choice_of(selection, jobs, int(table["tasks"].astype(int).max())))
     for line in lines(selection, jobs[0].learner.name, folder):
         print(line)
     return True
@@ -119,7 +121,7 @@ def facts(frame: "pd.DataFrame") -> dict[str, Any]:
     whole = status == "complete"
     _, last = first_and_last(frame)
     means = [f"{part['accuracy'].mean():.8g}" if whole else "" for part in (frame, last)]
-    return dict(zip(FACTS[1:], [status, *means, tasks, NUMBERS], strict=True))
+    return dict(zip(FACTS[1:], [status, *means, tasks, frame["numbers"].iloc[0]], strict=True))
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
@@ -134,7 +136,7 @@ def values_of(job: Job) -> dict[str, Any]:
     return dict(flatten(job.sections, leave_out=(TARGET, KIND)))
 
 
-def choice_of(selection: "Selection", jobs: Sequence[Job]) -> Choice:
+def choice_of(selection: "Selection", jobs: Sequence[Job], tasks: int) -> Choice:
     """What choice.yaml says."""
     (best,) = [job for job in jobs if selection.values.items() <= values_of(job).items()]
     learner = best.identity({"learner": best.sections["learner"]})
@@ -146,7 +148,7 @@ def choice_of(selection: "Selection", jobs: Sequence[Job]) -> Choice:
         learner=best.learner.name,
         values=values,
         seeds=best.seeds,
-        tasks=best.data.tasks,
+        tasks=tasks,
         settings=selection.settings,
         accuracy=round(selection.accuracy, 4),
         second=second or {},
