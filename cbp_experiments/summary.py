@@ -30,8 +30,9 @@ def settings(frame: pd.DataFrame) -> list[str]:
     config = [name for name in frame.columns[frame.columns.get_loc("run") :] if name not in _CIRCUMSTANCES]
     runs = frame.drop_duplicates("run")
     first = ["learner.name", *(["scale"] if "scale" in runs and runs["scale"].nunique() > 1 else [])]
-    distinct = runs.groupby(first)[config].nunique(dropna=False)
-    return [*first, *(name for name in config if name not in first and (distinct[name] > 1).any())]
+    differing = [name for name in config if name not in first and runs[name].nunique(dropna=False) > 1]
+    distinct = runs.groupby(first)[differing].nunique(dropna=False)
+    return [*first, *(name for name in differing if (distinct[name] > 1).any())]
 
 
 def tenths(frame: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from cbp_experiments.figures import draw as drawing
 from cbp_experiments.figures.captions import caption
 from cbp_experiments.figures.panels import every_task
 from cbp_experiments.provenance import NUMBERS
-from cbp_experiments.report.page import gaps
+from cbp_experiments.report.parts import gaps
 from cbp_experiments.results import load_experiment, read_experiment
 from cbp_experiments.sources import load_source
 from cbp_experiments.summarize import main as summarize

@@ -148,16 +148,24 @@ def _from_to(c: Change, metric: str) -> str:
 
 def moved(c: Change, metric: str, tests: int = 0) -> str:
     """The difference, its interval, how many seeds lie on its side; p, corrected for so many `tests`, if any."""
-    _, unit, decimals = UNITS[metric]
     found = c.difference
-    numbers = [f"{number:+.{decimals}f}".replace("-", "−") for number in (found.mean, found.low, found.high)]
-    points = " points" if unit else ""
+    points = " points" if UNITS[metric][1] else ""
     if not c.known:
-        return f"{numbers[0]}{points} (one seed, no interval)"
+        return f"{spread(c, metric)}{points} (one seed, no interval)"
     side = f"lower in {found.below}" if found.mean < 0 else f"higher in {found.above}"
-    text = f"{numbers[0]} [{numbers[1]}, {numbers[2]}]{points}, {side} of {found.n} seeds"
-    p = "p < 0.0001" if found.p < 0.0001 else f"p = {found.p:.2g}"
-    return f"{text}, {p}{_tests(tests)}" if tests else text
+    text = f"{spread(c, metric)}{points}, {side} of {found.n} seeds"
+    return f"{text}, {p_value(c)}{_tests(tests)}" if tests else text
+
+
+def spread(c: Change, metric: str) -> str:
+    """The difference and its interval, where there is one: "+0.12 [−1.10, +1.34]"."""
+    found, decimals = c.difference, UNITS[metric][2]
+    numbers = [f"{number:+.{decimals}f}".replace("-", "−") for number in (found.mean, found.low, found.high)]
+    return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]" if c.known else numbers[0]
+
+
+def p_value(c: Change) -> str:
+    return "p < 0.0001" if c.difference.p < 0.0001 else f"p = {c.difference.p:.2g}"
 
 
 def _tests(tests: int) -> str:

@@ -1,4 +1,4 @@
-"""results/report.html from the CSVs: the command line behind scripts/report.py."""
+"""results/report.html from the CSVs, and the command line behind scripts/report.py."""
 
 import argparse
 import sys
@@ -16,48 +16,13 @@ from cbp_experiments.figures.captions import about, size
 from cbp_experiments.figures.draw import PAPER, loader, picture, sources_of, write_figure
 from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
-from cbp_experiments.report.findings import Finding
-from cbp_experiments.report.sections import SECTIONS
+from cbp_experiments.report.docs import write_docs
+from cbp_experiments.report.parts import VERDICTS, gaps, parts
 from cbp_experiments.report.tables import COLUMNS, Row, methods
 from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source
 
 TABLES = ("permuted_mnist/methods", "continual_imagenet/methods", "continual_imagenet/more_methods")
-VERDICTS = {True: "agrees with the paper", False: "not shown", None: "cannot be said"}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A figure on the page. picture: a PNG as a data URI, or nothing where there are no runs."""
-
-    name: str
-    title: str
-    paper: str
-    picture: str
-    caption: str
-    findings: list[Finding]
-    missing: list[str]
-    made: list[provenance.Made]
-
-    @property
-    def verdict(self) -> str:
-        """The sum of the findings, in a few words."""
-        if not self.picture:
-            return "no runs"
-        if not self.findings:
-            return ""
-        agreeing, differing, unknown = (
-            sum(finding.agrees is verdict for finding in self.findings) for verdict in (True, False, None)
-        )
-        if agreeing == len(self.findings):
-            return VERDICTS[True]
-        counts = [f"agrees in {agreeing} of {len(self.findings)} points"] if agreeing + differing else []
-        return ", ".join([*counts, *([f"{unknown} cannot be said"] if unknown else [])])
-
-    @property
-    def agrees(self) -> bool | None:
-        verdicts = [finding.agrees for finding in self.findings]
-        return False if False in verdicts else None if None in verdicts or not self.picture else True
 
 
 @dataclass(frozen=True)
@@ -70,34 +35,10 @@ class Table:
     missing: list[str]
 
 
-def part(name: str, sources: Sequence[Source], results_dir: Path) -> Part:
-    """One figure: drawn, and looked at."""
-    entry, section = PAPER[name], SECTIONS[name]
-    there = not sources or any(source.frame is not None for source in sources)
-    return Part(
-        name=name,
-        title=entry.title,
-        paper=section.paper,
-        picture=png(name, sources) if there else "",
-        caption=entry.caption(sources),
-        findings=section.look([source.frame for source in sources]),
-        missing=[line for source in sources for line in gaps(source, results_dir)],
-        made=[provenance.made(source) for source in sources if source.frame is not None],
-    )
-
-
 def table(source: Source, results_dir: Path) -> Table:
     rows = [] if source.frame is None else methods(source.frame)
     facts = "" if source.frame is None else about(source.frame)
     return Table(source.name, facts, rows, gaps(source, results_dir))
-
-
-def gaps(source: Source, results_dir: Path) -> list[str]:
-    """What of an experiment is missing, left out or mixed, a sentence each, without a path of the machine."""
-    if source.problem:
-        return [source.problem.replace(str(results_dir), "results")]
-    missing = [f"missing of {source.name}: {source.gaps}"] if source.gaps else []
-    return [*missing, *(f"{source.name}: {remark}" for remark in source.remarks)]
 
 
 def png(name: str, sources: Sequence[Source]) -> str:
@@ -131,8 +72,12 @@ def page(results_dir: Path, scale: str | None = None) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    found = parts(load, results_dir)
+    shown = {part.name: sources_of(part.name, load) for part in found if part.there}
     return environment.get_template("page.html").render(
-        parts=[part(name, sources_of(name, load), results_dir) for name in PAPER],
+        parts=found,
+        pictures={name: png(name, drawn) for name, drawn in shown.items()},
+        captions={name: PAPER[name].caption(drawn) for name, drawn in shown.items()},
         tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],
         columns=COLUMNS,
         sizes=sizes(sources),
@@ -150,12 +95,19 @@ def write_page(results_dir: Path, scale: str | None = None) -> Path:
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after a line about what is wrong."""
-    parser = argparse.ArgumentParser(prog="report", description="Write report.html from the CSVs of the runs.")
+    parser = argparse.ArgumentParser(prog="report", description="Write what the CSVs of the runs say: report.html.")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
     parser.add_argument("--scale", help="of the runs; by default the largest at which an experiment has some")
+    parser.add_argument(
+        "--docs", type=Path, nargs="?", const=Path("."), metavar="CHECKOUT",
+        help="write, instead, docs/reproduction.md and the tables of README.md in a checkout (the current folder)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        print(write_page(options.results_dir, options.scale))
+        if options.docs:
+            print(*write_docs(options.docs, loader(options.results_dir, options.scale), options.results_dir), sep="\n")
+        else:
+            print(write_page(options.results_dir, options.scale))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

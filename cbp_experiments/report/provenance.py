@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from cbp_experiments.figures.captions import about, fallen
 from cbp_experiments.sources import Source
 from cbp_experiments.summary import show
 from cbp_experiments.words import count, duration
@@ -14,9 +15,14 @@ COMMIT_DIGITS = 12
 
 @dataclass(frozen=True)
 class Made:
-    """The runs of an experiment, in words. time: the sum over its runs, which may have been trained side by side."""
+    """The runs of an experiment, in words.
+
+    what: seeds, data, sizes, and how many of them collapsed. time: the sum over the runs, which may have been trained
+    side by side.
+    """
 
     command: str
+    what: str
     runs: str
     time: str
     versions: str
@@ -36,8 +42,8 @@ def made(source: Source) -> Made:
     engines = [f"engine {_distinct(facts, 'engine')}", f"on {_distinct(facts, 'device')}"]
     commits = _distinct(facts, "git_commit", COMMIT_DIGITS) or "none recorded"
     return Made(
-        f"{COMMAND}{source.name}{_scale(source.frame)}", runs, duration(seconds),
-        ", ".join([*versions, " ".join(engines)]), commits,
+        f"{COMMAND}{source.name}{_scale(source.frame)}", f"{about(source.frame)}{fallen(source.frame)}", runs,
+        duration(seconds), ", ".join([*versions, " ".join(engines)]), commits,
     )  # fmt: skip
 
 

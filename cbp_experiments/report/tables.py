@@ -1,15 +1,31 @@
 """All methods of an experiment in one table, with 95 % t intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.figures import style
-from cbp_experiments.report.findings import UNITS
-from cbp_experiments.summary import collapsed, ends
+from cbp_experiments.figures.panels import REFERENCE
+from cbp_experiments.report.changes import Change, change, corrected
+from cbp_experiments.report.findings import UNITS, p_value, spread
+from cbp_experiments.summary import collapsed, ends, show
 
 WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
+# Of each learner, beside the step size, what its published and its tuned settings differ in; and the words for it.
+OWN = {
+    "l2": ("weight_decay",),
+    "snp": ("weight_decay", "perturbation_std"),
+    "dropout": ("dropout",),
+    "onlinenorm": ("normalization_decay",),
+    "adam": ("beta2",),
+    "cbp": ("replacement_rate",),
+}
+SHORT = {
+    "step_size": "step", "weight_decay": "decay", "perturbation_std": "noise", "normalization_decay": "decay",
+    "replacement_rate": "rate",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,13 +39,21 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A setting: its name and colour, the number of complete runs, how many collapsed, a cell a column of COLUMNS."""
+    """A setting: its name, colour and values, the number of complete runs, how many of them collapsed.
+
+    collapsed: empty where none did; unknown: the runs do not say at which accuracy they would have. cells: a cell a
+    column of COLUMNS. difference: of accuracy in the last tenth, CBP minus this setting, paired by seed, with the p
+    value after Holm's correction; empty where there is no CBP.
+    """
 
     name: str
     colour: str
+    settings: str
     seeds: int
     collapsed: str
+    unknown: bool
     cells: list[Cell]
+    difference: str
 
 
 COLUMNS = (
@@ -40,7 +64,7 @@ COLUMNS = (
     "Mean |weight|",
     "Effective rank (%)",
 )
-FINAL = 2  # the column that ranks the rows
+FIRST, FINAL = 0, 2  # columns; the second ranks the rows
 
 
 def methods(frame: pd.DataFrame) -> list[Row]:
@@ -48,8 +72,9 @@ def methods(frame: pd.DataFrame) -> list[Row]:
 
     Means over the complete runs, collapsed ones included, with 95 % t intervals over seeds.
     """
+    curves = style.curves(frame)
     rows = []
-    for curve in style.curves(frame):
+    for curve, difference in zip(curves, differences(curves), strict=True):
         runs = frame[frame["run"].isin(curve.rows["run"]) & (frame["status"] == "complete")]
         if len(runs):
             accuracy = ends(runs, "accuracy")
@@ -58,13 +83,46 @@ def methods(frame: pd.DataFrame) -> list[Row]:
                 *(_cell(values, 2) for values in (accuracy["first"], average, accuracy["last"])),
                 *(_cell(ends(runs, metric)["last"], UNITS[metric][2]) for metric in WITHIN),
             ]
-            row = Row(curve.name, style.colour(curve.learner), len(accuracy), collapsed(runs), cells)
+            row = Row(
+                name=curve.name,
+                colour=style.colour(curve.learner),
+                settings=values_of(curve.learner, runs),
+                seeds=len(accuracy),
+                collapsed=collapsed(runs),
+                unknown="classes" not in runs or bool(runs["classes"].isna().any()),
+                cells=cells,
+                difference=difference,
+            )
             rows.append((float(accuracy["last"].mean()), row))
     rows.sort(key=lambda row: -row[0])
     if rows:
         best = rows[0][1].cells
         best[FINAL] = replace(best[FINAL], best=True)
     return [row for _, row in rows]
+
+
+def values_of(learner: str, runs: pd.DataFrame) -> str:
+    """The step size of a setting, and what else makes its learner: "step 0.003, rate 0.0001"."""
+    names = [name for name in ("step_size", *OWN.get(learner, ())) if f"learner.{name}" in runs]
+    values = [(SHORT.get(name, style.words(name)), runs[f"learner.{name}"].iloc[0]) for name in names]
+    return ", ".join(f"{word} {show(value)}" for word, value in values)
+
+
+def differences(curves: Sequence[style.Curve]) -> list[str]:
+    """CBP minus each of the curves, in words; nothing for itself, and where there is no CBP."""
+    ours = next((curve for curve in curves if curve.learner == REFERENCE), None)
+    if ours is None:
+        return [""] * len(curves)
+    last = [ends(curve.rows, "accuracy").set_index("seed")["last"] for curve in curves]
+    (reference,) = [values for curve, values in zip(curves, last, strict=True) if curve is ours]
+    others = [values.iloc[:0] if values is reference else values for values in last]  # it is no test against itself
+    return [_difference(c) for c in corrected([change("", values, reference) for values in others])]
+
+
+def _difference(c: Change) -> str:
+    if not c.known:
+        return f"{spread(c, 'accuracy')} (one seed)" if c.seeds else ""
+    return f"{spread(c, 'accuracy')}, {p_value(c)}{'' if c.rises or c.falls else ': not apart'}"
 
 
 def _cell(values: pd.Series, decimals: int) -> Cell:

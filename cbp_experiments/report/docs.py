@@ -1,0 +1,86 @@
+"""What the pages of the checkout say of its runs: docs/reproduction.md, and the tables of results in README.md.
+
+A table stands between two marks, and is what is between them:
+
+    <!-- table: permuted_mnist/methods -->
+    <!-- end -->
+"""
+
+import re
+from operator import methodcaller
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cbp_experiments.figures.captions import about
+from cbp_experiments.figures.draw import Load
+from cbp_experiments.report.parts import parts
+from cbp_experiments.report.provenance import COMMAND
+from cbp_experiments.report.tables import FINAL, FIRST, Row, methods
+from cbp_experiments.results import write_atomically
+from cbp_experiments.results.files import reading
+from cbp_experiments.sources import Source
+
+MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+HEAD = (
+    "learner", "settings", "seeds", "accuracy % at first", "at last, 95 % interval",
+    "CBP minus it, 95 % interval, p", "dead units %", "effective rank %", "collapsed",
+)  # fmt: skip
+DEAD, RANK = 3, 5  # columns of `methods`
+
+
+def write_docs(checkout: Path, load: Load, results_dir: Path) -> list[Path]:
+    """Write docs/reproduction.md, and the tables of README.md anew; returns the paths, whether they changed or not.
+
+    load: reads the experiments under `results_dir`. Raises ConfigError when the checkout has no README.md.
+    """
+    readme, page = checkout / "README.md", checkout / "docs" / "reproduction.md"
+    with reading(readme):
+        text = readme.read_text(encoding="utf-8")
+    for path, content in ((page, reproduction(load, results_dir)), (readme, filled(text, load))):
+        write_atomically(path, methodcaller("write", content.encode()))
+    return [page, readme]
+
+
+def reproduction(load: Load, results_dir: Path) -> str:
+    """docs/reproduction.md: every figure of the paper, and what the runs say to it."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("reproduction.md").render(parts=parts(load, results_dir))
+
+
+def filled(text: str, load: Load) -> str:
+    """A page with the table of each experiment that it marks."""
+    return MARKED.sub(lambda found: f"{found[1]}{table(load(found[2]))}\n{found[3]}", text)
+
+
+def table(source: Source) -> str:
+    """An experiment as a markdown table, a row a setting, the best first; or the command that would make its runs."""
+    rows = [] if source.frame is None else methods(source.frame)
+    if source.frame is None or not rows:
+        return f"No runs yet: `{COMMAND}{source.name}`"
+    lines = [HEAD, ["---"] * len(HEAD), *map(cells, rows)]
+    missing = f" Missing: {source.gaps}." if source.gaps else ""
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"{about(source.frame)}{missing}"])
+
+
+def cells(row: Row) -> list[str]:
+    """The cells of a row, in the order of HEAD."""
+    final = row.cells[FINAL]
+    between = f" [{final.interval.replace(' to ', ', ')}]" if final.interval else ""
+    return [
+        row.name,
+        row.settings,
+        str(row.seeds),
+        row.cells[FIRST].mean,
+        f"{final.mean}{between}",
+        row.difference or "–",
+        row.cells[DEAD].mean,
+        row.cells[RANK].mean,
+        "not known" if row.unknown else row.collapsed.removesuffix(" collapsed") or "0",
+    ]
