@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +17,11 @@ from hydra.core.singleton import Singleton
 from cbp_experiments import __main__ as entry
 from cbp_experiments import jobs as jobs_module
 from cbp_experiments import metrics, summary
-from cbp_experiments.config import Job
+from cbp_experiments import tune as tuning
+from cbp_experiments.config import Job, build_job
 from cbp_experiments.figures import draw
 from cbp_experiments.results import load_experiment
+from cbp_experiments.results.tuned import Choice, read_choice, read_settings, write_choice
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "python -m cbp_experiments"
@@ -85,7 +88,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_a_learner_is_one_yaml(run: Run) -> None:
-    frame = run(recipe("learner=cbp_momentum"))
+    frame = run(recipe(f"{MODULE} --config-dir my_configs learner=cbp_momentum"))
     assert set(frame["learner.name"]) == {"cbp_momentum"}
     assert set(frame["learner.momentum"]) == {0.9}
     assert set(frame["learner.replacement_rate"]) == {1e-4}
@@ -145,6 +148,20 @@ def test_a_metric_of_the_package_goes_by_its_bare_name(run: Run, monkeypatch: py
     assert frame["active_units"].between(1, 99).all()
 
 
+def test_a_grid_is_one_yaml(run: Run, folder: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run(recipe(f"{MODULE} tune "), "tuning_seeds=[50]", "data.task_length=5", "engine.workers=1")
+    assert stopped.value.code == 0
+    tuning = folder / "results" / "tuning" / "permuted_mnist" / "cbp_momentum"
+    rows, choice = read_settings(tuning), read_choice(tuning)
+    assert {(float(row["learner.step_size"]), float(row["learner.replacement_rate"])) for row in rows} == {
+        (step, rate) for step in (0.001, 0.003, 0.01) for rate in (1e-5, 1e-4, 1e-3, 0.01)
+    }
+    frame = run(recipe("tuned=permuted_mnist"))
+    for key in ("learner.step_size", "learner.replacement_rate"):
+        assert set(frame[key]) == {choice.values[key]}
+
+
 def test_a_figure_is_one_file_and_one_line(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = run(recipe("experiment=step_sizes"), experiment="step_sizes")
     assert set(frame["learner.step_size"]) == {0.01, 0.003, 0.001}
@@ -169,14 +186,16 @@ def test_python_finds_the_files_of_the_current_folder(folder: Path) -> None:
 
 
 def checked(command: str, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """The jobs of a command, composed and checked, not run."""
+    """The jobs of a command, composed and checked, not run; of `tune`, those of all learners."""
     jobs: list[Job] = []
+    monkeypatch.setattr(tuning, "tune", lambda composed: jobs.extend(build_job(job.config) for job in composed))
     monkeypatch.setattr(jobs_module, "run_job", jobs.append)
     monkeypatch.setattr(jobs_module, "write_plans", lambda jobs: None)  # loads the images
     monkeypatch.setattr(jobs_module, "launch_jobs", lambda composed, checked: jobs.extend(job for _, job in checked))
     arguments = shlex.split(command.removeprefix(MODULE).removeprefix(" status"))
     monkeypatch.setattr(sys, "argv", ["cbp_experiments", *arguments])
-    entry.main()
+    with suppress(SystemExit):  # of `tune`, which says whether there is a choice
+        entry.main()
     return jobs
 
 
@@ -185,9 +204,17 @@ def test_the_commands_of_the_readme_are_right(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    choice = Choice("l2", {"learner.weight_decay": 0.5}, [1000], 1, 1, 80.0)
+    if "tuned=" in command:
+        write_choice(tmp_path / "results" / "tuning" / "permuted_mnist" / "l2", choice)
+    before = list(tmp_path.rglob("*"))
     jobs = checked(command, monkeypatch)
-    assert len(jobs) > 1 if " -m " in command.removeprefix(MODULE) else len(jobs) == 1
-    assert not list(tmp_path.iterdir())
+    if " tune " in command:
+        assert Counter(job.learner.name for job in jobs) == dict.fromkeys({job.learner.name for job in jobs}, 12)
+    else:
+        assert len(jobs) > 1 if " -m " in command.removeprefix(MODULE) else len(jobs) == 1
+    assert not before or jobs[0].learner.weight_decay == 0.5
+    assert list(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("command", [c for c in commands("README.md") if "--" in c])
@@ -201,7 +228,10 @@ def test_what_the_readme_asks_to_be_shown_is_shown(
     assert not shown.err
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/deviations.md"])
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/deviations.md", "docs/reproduction.md", "docs/results.md"],
+)
 def test_the_pages_name_only_what_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)

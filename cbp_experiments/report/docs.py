@@ -12,13 +12,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about
 from cbp_experiments.figures.draw import Load
 from cbp_experiments.report.parts import parts
 from cbp_experiments.report.provenance import COMMAND
 from cbp_experiments.report.tables import FINAL, FIRST, Row, methods
 from cbp_experiments.results import write_atomically
-from cbp_experiments.results.files import reading
 from cbp_experiments.sources import Source
 
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -35,8 +35,12 @@ def write_docs(checkout: Path, load: Load, results_dir: Path) -> list[Path]:
     load: reads the experiments under `results_dir`. Raises ConfigError when the checkout has no README.md.
     """
     readme, page = checkout / "README.md", checkout / "docs" / "reproduction.md"
-    with reading(readme):
+    try:
         text = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{readme} cannot be read ({error.strerror}); --docs takes the folder of a checkout"
+        ) from error
     for path, content in ((page, reproduction(load, results_dir)), (readme, filled(text, load))):
         write_atomically(path, methodcaller("write", content.encode()))
     return [page, readme]
