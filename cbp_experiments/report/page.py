@@ -22,7 +22,10 @@ from cbp_experiments.report.tables import COLUMNS, Row, methods
 from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source
 
-TABLES = ("permuted_mnist/methods", "continual_imagenet/methods", "continual_imagenet/more_methods")
+TABLES = (
+    *(f"permuted_mnist/{name}" for name in ("tuned", "methods", "tuned_published_size")),
+    *(f"continual_imagenet/{name}" for name in ("tuned", "methods", "more_methods")),
+)
 
 
 @dataclass(frozen=True)
