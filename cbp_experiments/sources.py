@@ -18,6 +18,7 @@ from cbp_experiments.words import count
 MOST = 4  # settings that a line names
 SCALES = ("paper", "laptop", "smoke")
 TUNING = "tuning/"  # names of what the command `tune` makes begin with it
+TUNED_LEARNERS = ("bp", "linear", "l2", "snp", "dropout", "onlinenorm", "adam", "cbp")
 TUNE = "python -m cbp_experiments tune -m tuning="
 
 
@@ -111,7 +112,7 @@ def load_tuning(results_dir: Path, name: str) -> Source:
     try:
         folders = sorted(path.parent for path in (results_dir / name).glob(f"*/{SETTINGS}"))
         if not folders:
-            command = f"{TUNE}{name.removeprefix(TUNING)} learner=bp,l2,snp,cbp,..."
+            command = f"{TUNE}{name.removeprefix(TUNING)} learner={','.join(TUNED_LEARNERS)}"
             raise ConfigError(f"no runs in {results_dir / name}; make them with: {command}")
         frame = pd.concat([_tried(folder) for folder in folders], ignore_index=True)
         undecided = [folder.name for folder in folders if not exists(folder / CHOICE)]

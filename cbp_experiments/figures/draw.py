@@ -98,8 +98,8 @@ PAPER = {
         (f"{TUNING}{_MNIST}",), fig8.figure, "How much the methods depend on a hyperparameter", _TRIED, fig8.LEARNERS,
     ),
     "fig8_published_size": Entry(
-        (f"{TUNING}published_size",), fig8.figure, "The same with tasks of the published size, at width 100",
-        _TRIED, fig8.LEARNERS,
+        (f"{TUNING}published_size",), fig8.figure,
+        "How much the methods depend on a hyperparameter, at the published task size", _TRIED, fig8.LEARNERS,
     ),
 }  # fmt: skip
 FIGURES = {

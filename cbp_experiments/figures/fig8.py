@@ -13,9 +13,10 @@ from matplotlib.lines import Line2D
 from cbp_experiments.analysis.statistics import t_intervals
 from cbp_experiments.analysis.tuning import Axis, axis_of, towards_one
 from cbp_experiments.figures import style
+from cbp_experiments.sources import TUNED_LEARNERS
 from cbp_experiments.summary import show
 
-LEARNERS = ("bp", "linear", "l2", "snp", "dropout", "onlinenorm", "adam", "cbp")
+LEARNERS = TUNED_LEARNERS
 HYPERPARAMETERS = {
     "learner.perturbation_std": "noise",
     "learner.dropout": "probability",
@@ -72,7 +73,7 @@ def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
     groups = list(rows.groupby(axis.others)) if axis.others else [((), rows)]
     for variant, (values, group) in enumerate(groups):
         colour = style.shade(style.colour(learner), variant, len(groups))
-        one_line(ax, group, axis.key, at, ", ".join(map(show, values)), colour)
+        one_line(ax, group, axis.key, at, ", ".join(map(tick, values)), colour)
     chosen = rows[rows["chosen"]]
     if len(chosen):
         ax.plot(at[chosen[axis.key].iloc[0]], chosen["accuracy"].mean(), color=style.colour(learner), zorder=5, **STAR)
@@ -131,11 +132,11 @@ def labelled(at: Sequence[float]) -> list[float]:
 
 
 def tick(value: object) -> str:
-    """A value as short as can be: 3e-4, 0.003."""
-    if not isinstance(value, float) or not 0 < value < 1e-3:
+    """A value as short as can be: 3e-4, 0.01."""
+    if not isinstance(value, float):
         return show(value)
     digits, exponent = f"{value:e}".split("e")
-    return f"{float(digits):g}e{int(exponent)}"
+    return min(show(value), f"{float(digits):g}e{int(exponent)}", key=len)
 
 
 def named(axis: Axis) -> str:

@@ -106,7 +106,7 @@ def part(name: str, load: Load, results_dir: Path) -> Part:
         missing=[line for source in named for line in gaps(source, results_dir)],
         made=[provenance.made(source) for source in named if source.frame is not None],
         published=png(beneath, published) if has_published else "",
-        published_caption=beneath.caption(published) if has_published else "",
+        published_caption=f"{beneath.heading}. {beneath.caption(published)}" if has_published else "",
     )
 
 
