@@ -13,7 +13,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about, size
-from cbp_experiments.figures.draw import PAPER, loader, picture, sources_of, write_figure
+from cbp_experiments.figures.draw import (
+    PAPER,
+    PUBLISHED,
+    Entry,
+    Load,
+    empty,
+    loader,
+    picture,
+    shown,
+    sources_of,
+    write_figure,
+)
 from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
 from cbp_experiments.report.findings import Finding
@@ -28,7 +39,10 @@ VERDICTS = {True: "agrees with the paper", False: "not shown", None: "cannot be 
 
 @dataclass(frozen=True)
 class Part:
-    """A figure on the page. picture: a PNG as a data URI, or nothing where there are no runs."""
+    """A figure on the page. picture: a PNG as a data URI, or nothing where there are no runs.
+
+    published: the same at the published settings, beneath it, and its caption; nothing where there are none.
+    """
 
     name: str
     title: str
@@ -38,26 +52,30 @@ class Part:
     findings: list[Finding]
     missing: list[str]
     made: list[provenance.Made]
+    published: str = ""
+    published_caption: str = ""
+
+    @property
+    def verdicts(self) -> list[bool | None]:
+        """Of the findings that speak to what the paper says."""
+        return [finding.agrees for finding in self.findings if finding.claim]
 
     @property
     def verdict(self) -> str:
         """The sum of the findings, in a few words."""
         if not self.picture:
             return "no runs"
-        if not self.findings:
+        if not self.verdicts:
             return ""
-        agreeing, differing, unknown = (
-            sum(finding.agrees is verdict for finding in self.findings) for verdict in (True, False, None)
-        )
-        if agreeing == len(self.findings):
+        agreeing, differing, unknown = (self.verdicts.count(verdict) for verdict in (True, False, None))
+        if agreeing == len(self.verdicts):
             return VERDICTS[True]
-        counts = [f"agrees in {agreeing} of {len(self.findings)} points"] if agreeing + differing else []
+        counts = [f"agrees in {agreeing} of {len(self.verdicts)} points"] if agreeing + differing else []
         return ", ".join([*counts, *([f"{unknown} cannot be said"] if unknown else [])])
 
     @property
     def agrees(self) -> bool | None:
-        verdicts = [finding.agrees for finding in self.findings]
-        return False if False in verdicts else None if None in verdicts or not self.picture else True
+        return False if False in self.verdicts else None if None in self.verdicts or not self.picture else True
 
 
 @dataclass(frozen=True)
@@ -70,19 +88,25 @@ class Table:
     missing: list[str]
 
 
-def part(name: str, sources: Sequence[Source], results_dir: Path) -> Part:
-    """One figure: drawn, and looked at."""
-    entry, section = PAPER[name], SECTIONS[name]
-    there = not sources or any(source.frame is not None for source in sources)
+def part(name: str, load: Load, results_dir: Path) -> Part:
+    """One figure: drawn, and looked at; beneath it the one at the published settings, if that is another."""
+    wanted, section = PAPER[name], SECTIONS[name]
+    entry, beneath = shown(wanted, load), wanted.at_published
+    first, published = sources_of(wanted, load), sources_of(beneath, load)
+    sources = first if entry is wanted else published
+    has_published = entry is wanted and bool(published) and not empty(published)
+    named = first + published if has_published or empty(first) else first
     return Part(
         name=name,
-        title=entry.title,
+        title=entry.heading,
         paper=section.paper,
-        picture=png(name, sources) if there else "",
+        picture="" if empty(sources) else png(entry, sources),
         caption=entry.caption(sources),
         findings=section.look([source.frame for source in sources]),
-        missing=[line for source in sources for line in gaps(source, results_dir)],
-        made=[provenance.made(source) for source in sources if source.frame is not None],
+        missing=[line for source in named for line in gaps(source, results_dir)],
+        made=[provenance.made(source) for source in named if source.frame is not None],
+        published=png(beneath, published) if has_published else "",
+        published_caption=f"{beneath.heading}. {beneath.caption(published)}" if has_published else "",
     )
 
 
@@ -100,10 +124,10 @@ def gaps(source: Source, results_dir: Path) -> list[str]:
     return [*missing, *(f"{source.name}: {remark}" for remark in source.remarks)]
 
 
-def png(name: str, sources: Sequence[Source]) -> str:
+def png(entry: Entry, sources: Sequence[Source]) -> str:
     """The figure as a data URI."""
     buffer = BytesIO()
-    write_figure(picture(name, sources), buffer)
+    write_figure(picture(entry, sources), buffer)
     return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
@@ -111,7 +135,7 @@ def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
     """How large the runs are, against the published ones: the experiments of each size."""
     found: dict[str, list[str]] = {}
     for source in sources:
-        if source.frame is not None:
+        if source.frame is not None and not source.is_tuning:
             found.setdefault(size(source.frame) or "of no named scale", []).append(source.name)
     return found
 
@@ -119,7 +143,7 @@ def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
 def page(results_dir: Path, scale: str | None = None) -> str:
     """The page as HTML, the same for the same runs. Raises ConfigError when there are no runs at all."""
     load = loader(results_dir, scale)
-    names = dict.fromkeys(experiment for entry in PAPER.values() for experiment in entry.experiments)
+    names = dict.fromkeys(experiment for entry in PAPER.values() for experiment in entry.experiments + entry.published)
     sources = [load(name) for name in names]
     if all(source.frame is None for source in sources):
         command = f"{provenance.COMMAND}{next(iter(names))}"
@@ -132,11 +156,12 @@ def page(results_dir: Path, scale: str | None = None) -> str:
         undefined=StrictUndefined,
     )
     return environment.get_template("page.html").render(
-        parts=[part(name, sources_of(name, load), results_dir) for name in PAPER],
+        parts=[part(name, load, results_dir) for name in PAPER],
         tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],
         columns=COLUMNS,
         sizes=sizes(sources),
         verdicts=VERDICTS,
+        at_published=PUBLISHED,
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cbp_experiments.sources import Source
+from cbp_experiments.sources import TUNE, TUNING, Source
 from cbp_experiments.summary import show
 from cbp_experiments.words import count, duration
 
@@ -14,7 +14,9 @@ COMMIT_DIGITS = 12
 
 @dataclass(frozen=True)
 class Made:
-    """The runs of an experiment, in words. time: the sum over its runs, which may have been trained side by side."""
+    """The runs of an experiment, in words. time: the sum over its runs, which may have been trained side by side.
+
+    Of a tuning, time and commits are empty: its tables do not say."""
 
     command: str
     runs: str
@@ -24,9 +26,14 @@ class Made:
 
 
 def made(source: Source) -> Made:
-    """What run.json says of the runs of an experiment that is there."""
+    """What run.json says of the runs of an experiment that is there; what is known of those of a tuning."""
     assert source.frame is not None
     facts = source.facts
+    if source.is_tuning:
+        learners = ",".join(source.frame["learner.name"].unique())
+        command = f"{TUNE}{source.name.removeprefix(TUNING)} learner={learners}"
+        runs = f"{count(len(facts), 'run')}; results/{source.name}/LEARNER/settings.csv"
+        return Made(command, runs, "", f"version {_distinct(facts, 'numbers')} of the numerics", "")
     status = facts["status"].value_counts()
     others = [f"{status[name]} of them {name}" for name in ("incomplete", "diverged") if name in status]
     runs = ", ".join([count(len(facts), "run"), *others])
