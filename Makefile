@@ -1,7 +1,7 @@
 # Every target works on a fresh clone: it sets up .venv first, in a fraction of a second when nothing is left to do.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo results figures report test test-all lint format bench clean
+.PHONY: help install demo tuning results figures report test test-all lint format bench clean
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
 python := .venv/bin/python
@@ -26,6 +26,11 @@ install: ## Set up .venv or repair it; PYTHON=python3.12 chooses the interpreter
 demo: install ## Train BP and CBP on the embedded digits, five seeds each, and draw the figure
 	$(python) -m cbp_experiments -m experiment=demo
 	$(python) scripts/figures.py demo
+
+tuning: install ## Choose the settings that `results` compares, on seeds of their own; what is chosen already stays
+	$(python) -m cbp_experiments tune -m learner=bp,l2,snp,dropout,onlinenorm,adam,cbp,linear
+	$(python) -m cbp_experiments tune -m tuning=published_size learner=bp,l2,snp,dropout,onlinenorm,adam,cbp,linear
+	$(python) -m cbp_experiments tune -m data=continual_imagenet learner=bp,l2,snp,cbp
 
 results: install ## Train what the paper's figures need and is not there yet; SCALE=paper: at the published size
 	@failed=0; \

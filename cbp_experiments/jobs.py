@@ -19,9 +19,8 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.launched import launched, launching, remove_abandoned
 from cbp_experiments.output import guarded
 from cbp_experiments.results import Planned, add_to_plan, how_to_rename, older_runs
-from cbp_experiments.runner import plan, run_job
+from cbp_experiments.runner import Loaded, plan, run_job
 from cbp_experiments.runs import Run
-from cbp_experiments.streams import Stream
 from cbp_experiments.words import count, duration
 
 SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write into files
@@ -49,11 +48,12 @@ def train_one_by_one(jobs: list[tuple[str, Job]]) -> None:
     if len(jobs) == 1:
         run_job(jobs[0][1])
         return
+    loaded = Loaded()
     seconds: list[float] = []  # of the jobs that had something to train
     for number, (overrides, job) in enumerate(jobs, start=1):
         print(f"\n[job {number} of {len(jobs)}: {overrides}]", end="")
         started = time.monotonic()
-        if run_job(job):
+        if run_job(job, loaded(job)):
             seconds.append(time.monotonic() - started)
         if seconds and number < len(jobs):
             left = (len(jobs) - number) * sum(seconds) / len(seconds)
@@ -100,15 +100,12 @@ def write_plans(jobs: list[tuple[str, Job]]) -> None:
     A job that cannot be done has no runs here, and says why when its turn comes.
     """
     plans: dict[Path, dict[str, Planned]] = defaultdict(dict)
-    loaded: dict[str, Stream] = {}  # the last one: the jobs of a sweep mostly have it in common
+    loaded = Loaded()
     for (_, job), differing in zip(jobs, distinctions([overrides for overrides, _ in jobs]), strict=True):
         values = [text for text in differing if not text.startswith(("learner=", "experiment="))]
         setting = ", ".join([job.learner.name, *values])
         with suppress(ConfigError):
-            data = repr(job.sections["data"])
-            if data not in loaded:
-                loaded = {data: job.data.load()}
-            for run in plan(job, loaded[data])[-1]:
+            for run in plan(job, loaded(job))[-1]:
                 entry = Planned(setting=setting, seed=run.config["seed"], scale=job.scale)
                 plans[run.folder.path.parent][run.name] = entry
     for folder, runs in plans.items():

@@ -33,12 +33,25 @@ DONE = ("finished before", "tabled")  # what a run is that is not trained
 OTHER_FILES = 40  # that a process has open, or opens while it saves
 
 
-def run_job(job: Job, *, show_bar: bool = True) -> bool:
+class Loaded:
+    """The stream of a job, loaded once for jobs in a row that share it. Raises ConfigError, as loading does."""
+
+    def __init__(self) -> None:
+        self._streams: dict[str, Stream] = {}
+
+    def __call__(self, job: Job) -> Stream:
+        data = repr(job.sections["data"])
+        if data not in self._streams:
+            self._streams = {data: job.data.load()}
+        return self._streams[data]
+
+
+def run_job(job: Job, stream: Stream | None = None, *, show_bar: bool = True) -> bool:
     """Train the runs of a job that are not finished yet; whether there were any.
 
-    Raises ConfigError before anything is trained or written.
+    stream: as `plan` has it. Raises ConfigError before anything is trained or written.
     """
-    problem, engine, runs = plan(job)
+    problem, engine, runs = plan(job, stream)
     for run in runs:
         run.look()
     before = [run.name for run in runs if run.status == "finished before"]

@@ -1,4 +1,4 @@
-"""An experiment as figures and report find it: its runs, which of them are missing, what is wrong."""
+"""An experiment, or a tuning, as figures and report find it: its runs, which of them are missing, what is wrong."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,11 +10,16 @@ import pandas as pd
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import plan_of, read_experiment
+from cbp_experiments.results.files import exists, reading
+from cbp_experiments.results.tuned import CHOICE, RUN, SETTINGS, read_choice, read_settings
 from cbp_experiments.summary import mixed, settings, show
 from cbp_experiments.words import count
 
 MOST = 4  # settings that a line names
 SCALES = ("paper", "laptop", "smoke")
+TUNING = "tuning/"  # names of what the command `tune` makes begin with it
+TUNED_LEARNERS = ("bp", "linear", "l2", "snp", "dropout", "onlinenorm", "adam", "cbp")
+TUNE = "python -m cbp_experiments tune -m tuning="
 
 
 class Missing(NamedTuple):
@@ -31,7 +36,7 @@ class Source:
 
     facts: of its runs, as `results.read_experiment` returns them. absent: learners asked for of which nothing is known.
     other_scales: those at which it has runs that are not in the frame, which holds one scale only. left_out: a sentence
-    for each kind of folder that is not counted as a run.
+    for each kind of folder that is not counted as a run. Of a tuning, `load_tuning` says what the frame is.
     """
 
     name: str
@@ -42,6 +47,10 @@ class Source:
     absent: tuple[str, ...] = ()
     other_scales: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    @property
+    def is_tuning(self) -> bool:
+        return self.name.startswith(TUNING)
 
     @property
     def remarks(self) -> list[str]:
@@ -71,8 +80,10 @@ class Source:
 def load_source(results_dir: Path, scale: str | None, name: str) -> Source:
     """The experiment `name` under `results_dir`; never raises for what is missing or damaged: `problem` says it.
 
-    scale: whose runs are wanted; None: the largest at which there are some.
+    scale: whose runs are wanted; None: the largest at which there are some. A tuning is taken at the scale it has.
     """
+    if name.startswith(TUNING):
+        return load_tuning(results_dir, name)
     folder = results_dir / name
     try:
         found = read_experiment(folder, name)
@@ -89,6 +100,51 @@ def load_source(results_dir: Path, scale: str | None, name: str) -> Source:
         return Source(name, frame, missing_runs(folder, frame), facts=facts, other_scales=others, left_out=left_out)
     except ConfigError as error:
         return Source(name, problem=str(error))
+
+
+def load_tuning(results_dir: Path, name: str) -> Source:
+    """What was tried in results_dir/tuning/<name>: the settings.csv of all learners in one frame, a row a run.
+
+    Columns: accuracy over all tasks and last_tenth (percent; NaN for a run that diverged), tasks, chosen (whether
+    choice.yaml has its setting), run, status, seed, numbers, learner.name; then the keys tried, NaN where a learner
+    does not have one.
+    """
+    try:
+        folders = sorted(path.parent for path in (results_dir / name).glob(f"*/{SETTINGS}"))
+        if not folders:
+            command = f"{TUNE}{name.removeprefix(TUNING)} learner={','.join(TUNED_LEARNERS)}"
+            raise ConfigError(f"no runs in {results_dir / name}; make them with: {command}")
+        frame = pd.concat([_tried(folder) for folder in folders], ignore_index=True)
+        undecided = [folder.name for folder in folders if not exists(folder / CHOICE)]
+        remarks = [f"nothing is chosen yet for {', '.join(undecided)}"] if undecided else []
+        return Source(
+            name, frame, _lacking_seeds(frame), facts=frame[[RUN, "status", "numbers"]], left_out=tuple(remarks)
+        )
+    except ConfigError as error:
+        return Source(name, problem=str(error))
+
+
+def _tried(folder: Path) -> pd.DataFrame:
+    """The rows of one learner in `load_tuning`."""
+    with reading(folder / SETTINGS):
+        table = pd.DataFrame(read_settings(folder)).replace("", None)
+        if table.empty:
+            raise ValueError("no rows")
+        counts = table[["accuracy", "last_tenth", "tasks", "seed", "numbers"]].apply(pd.to_numeric)
+    keys = table.iloc[:, 1 : table.columns.get_loc("seed")].apply(_numbers)
+    values = read_choice(folder).values if exists(folder / CHOICE) else {}
+    chosen = (keys == pd.Series({key: values.get(key) for key in keys})).all(axis=1)
+    facts = [counts[["accuracy", "last_tenth", "tasks"]], chosen.rename("chosen"), table[[RUN, "status"]]]
+    name = pd.Series(folder.name, table.index, name="learner.name")
+    return pd.concat([*facts, counts[["seed", "numbers"]], name, keys], axis=1)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """The same as numbers, unless it has text."""
+    try:
+        return pd.to_numeric(column)
+    except ValueError:
+        return column
 
 
 def missing_runs(folder: Path, frame: pd.DataFrame) -> list[Missing]:

@@ -13,7 +13,7 @@ from cbp_experiments.engines import Engine, Problem
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import FINISHED, how_to_rename, misnamed, numbers_of, older_runs, recorded
-from cbp_experiments.runner import plan
+from cbp_experiments.runner import Loaded, plan
 from cbp_experiments.runs import Run
 from cbp_experiments.words import count, duration, some
 
@@ -24,9 +24,9 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
     """Print the state of every job and of all together. Returns 0 if all runs are complete, else 1."""
     totals, seconds = Counter[str](), 0.0
     folders: dict[Path, list[Path]] = defaultdict(list)
-    jobs = [build_job(config) for _, config in configs]
+    jobs, loaded = [build_job(config) for _, config in configs], Loaded()
     for differing, job in zip(distinctions([overrides for overrides, _ in configs]), jobs, strict=True):
-        problem, engine, runs = plan(job)
+        problem, engine, runs = plan(job, loaded(job))
         states = {run.name: state_of(run) for run in runs}
         left = time_left(job, problem, engine, [run for run in runs if states[run.name] != "damaged"])
         name = ", ".join([str(job.results_dir / job.experiment), *differing])

@@ -21,7 +21,7 @@ from cbp_experiments.results.tuned import (
     write_choice,
     write_settings,
 )
-from cbp_experiments.runner import plan
+from cbp_experiments.runner import Loaded, plan
 from cbp_experiments.words import count, some
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def tune(composed: list[Composed]) -> int:
 
 def refuse_others(folder: Path, jobs: Sequence[Job]) -> None:
     """Raises ConfigError when settings.csv has runs that are not of this grid: they would be lost from it."""
-    names = {run.name for job in jobs for run in plan(job)[-1]}
+    loaded = Loaded()
+    names = {run.name for job in jobs for run in plan(job, loaded(job))[-1]}
     others = [row[RUN] for row in read_settings(folder) if row["numbers"] == str(NUMBERS) and row[RUN] not in names]
     if others:
         raise ConfigError(
@@ -100,9 +101,10 @@ def rows_of(folder: Path, jobs: Sequence[Job]) -> tuple[list[dict[str, Any]], li
     flat = [values_of(job) for job in jobs]
     keys = [key for key in flat[0] if any(values.get(key) != flat[0][key] for values in flat)]
     known = {row[RUN]: row for row in read_settings(folder) if row["numbers"] == str(NUMBERS)}
+    loaded = Loaded()
     rows, missing = [], []
     for job, values in zip(jobs, flat, strict=True):
-        for run in plan(job)[-1]:
+        for run in plan(job, loaded(job))[-1]:
             setting = {RUN: run.name, **{key: values[key] for key in keys}, "seed": run.config["seed"]}
             if run.folder.status() in FINISHED:
                 rows.append(setting | facts(load_experiment(folder, runs=[run.name])))

@@ -23,6 +23,7 @@ TABLES = (
     "continual_imagenet/tuned",
 )
 YES, NO, UNKNOWN = Finding("It falls.", True), Finding("It rises.", False), Finding("One seed.", None)
+BESIDE = Finding("Best with 0.1.", None, claim=False)  # on what the paper says nothing of
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,8 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plan = run.parent / "planned.json"
         if not plan.is_symlink():
             plan.symlink_to(ROOT / "results" / run.parent.relative_to(results) / plan.name)
+    if (ROOT / "results" / "tuning").exists():
+        (results / "tuning").symlink_to(ROOT / "results" / "tuning")
     return results
 
 
@@ -64,7 +67,7 @@ def part_of(
     frame = seeds("bp", 80, 70).assign(scale=scale)
     facts = frame.drop_duplicates("run")[["run", "status"]].assign(engine="online", device="cpu")
     source = Source("permuted_mnist/step_sizes", frame, facts=facts) if there else Source("x", problem="no runs in x")
-    return parts.part("fig3", [source], Path("results"))
+    return parts.part("fig3", lambda name: source, Path("results"))
 
 
 def test_a_reason_is_given_where_something_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +84,12 @@ def test_what_is_untested_holds_below_the_published_size(monkeypatch: pytest.Mon
 
 
 def test_badge_and_lists_are_of_the_same_findings(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = part_of(monkeypatch, YES, NO, YES, UNKNOWN)
+    part = part_of(monkeypatch, YES, NO, BESIDE, YES, UNKNOWN)
     assert (part.verdict, part.agrees) == ("agrees in 2 of 4 points, 1 cannot be said", False)
     assert [part.found(agrees) for agrees in (True, False, None)] == [[YES, YES], [NO], [UNKNOWN]]
+    assert part.beside == [BESIDE]
+    silent = part_of(monkeypatch, BESIDE)
+    assert (silent.verdict, silent.agrees, silent.reasons) == ("", True, ())
 
 
 def section_of(text: str, figure: str) -> str:
@@ -91,7 +97,7 @@ def section_of(text: str, figure: str) -> str:
 
 
 def test_a_figure_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = part_of(monkeypatch, YES, NO, UNKNOWN, YES)
+    part = part_of(monkeypatch, YES, NO, UNKNOWN, BESIDE, YES)
     monkeypatch.setattr(docs, "parts", lambda load, results_dir: [part])
     text = docs.reproduction(loader(Path("nowhere")), Path("nowhere"))
     assert "| [3](#figure-3) | 2 | 1 | 1 | Backpropagation on Online Permuted MNIST, seen from within |\n" in text
@@ -104,6 +110,7 @@ def test_a_figure_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
         "\n**Shown here**\n\n- It falls.\n- It falls.\n"
         "\n**Not shown here**\n\n- It rises.\n"
         "\n**Cannot be said**\n\n- One seed.\n"
+        "\n**Beside what the paper says**\n\n- Best with 0.1.\n"
         "\n**Not tested here**\n\n- Width 2000.\n"
         "\n**Likely reason.** Few tasks.\n"
     )
@@ -175,7 +182,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert page.main(arguments) == 0
     assert [path.read_bytes() for path in written] == before
     assert not (tmp_path / "results").exists()
-    assert all(f"## Figure {name[3:]}\n" in before[0].decode() for name in PAPER)
+    assert all(f"## Figure {name[3:].replace('_', ' ')}\n" in before[0].decode() for name in PAPER)
 
 
 def test_a_folder_that_is_no_checkout_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from cbp_experiments.report import findings, sections
-from cbp_experiments.report.changes import best_twentieth, change, changes, spread_by_seed
+from cbp_experiments.report.changes import best_twentieth, change, changes
 from cbp_experiments.report.findings import Finding
+from cbp_experiments.report.sensitivity import comes_down, steadier
 from cbp_experiments.report.tables import methods
 from tests.figures.frames import TASKS, ending, line, run, seeds
 
@@ -150,21 +151,83 @@ def test_the_means_at_the_end() -> None:
     assert "; too few seeds to say from SnP (+10.00 points (one seed, no interval))" in alone.text
 
 
-def test_the_spread_between_settings() -> None:
-    rates = {1e-3: 70, 1e-4: 80, 1e-5: 81, 1e-6: 82}
-    cbp = [seeds("cbp", end, end, config={"learner.replacement_rate": rate}) for rate, end in rates.items()]
-    l2 = [seeds("l2", end, end, config={"learner.weight_decay": d}) for d, end in ((1e-3, 70), (1e-4, 76))]
-    frame = pd.concat([*cbp, *l2])
-    assert spread_by_seed(frame, "cbp").tolist() == [12.0, 12.0, 12.0]
-    assert spread_by_seed(frame, "cbp", neighbours=3).tolist() == [2.0, 2.0, 2.0]
-    assert only(findings.steadier(frame, "cbp", ["l2"])).agrees is False
-    finding = only(findings.steadier(frame, "cbp", ["l2"], neighbours=3))
-    assert finding.agrees is True
-    assert (
-        "3 neighbouring settings of CBP: 2.00 points at the end; of L2: 6.00 points; −4.00 [−4.00, −4.00] points, lower"
-        in finding.text
+def tuning(
+    learner: str, key: str, accuracies: dict[float, list[float]], best: float, step: float = 0.01
+) -> pd.DataFrame:
+    """Runs of a tuning: for each value of `key` the accuracies of the seeds."""
+    rows = [
+        {
+            "accuracy": accuracy,
+            "chosen": value == best,
+            "run": f"{learner}_{value}_{step}_seed{seed}",
+            "status": "complete",
+            "seed": seed,
+            "learner.name": learner,
+            "learner.step_size": step,
+            key: value,
+        }
+        for value, seeds in accuracies.items()
+        for seed, accuracy in enumerate(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+CBP = {1e-5: [79.0, 80, 81], 1e-4: [80.0, 81, 82], 1e-3: [78.0, 79, 80], 1e-2: [60.0, 61, 62]}
+L2 = {1e-3: [76.0, 77, 78], 1e-2: [81.0, 82, 83]}
+
+
+def test_whether_accuracy_comes_down_on_both_sides() -> None:
+    worse = tuning("cbp", "learner.replacement_rate", {1e-4: [70.0, 70, 70]}, best=1.0, step=0.003)
+    frame = pd.concat([tuning("cbp", "learner.replacement_rate", CBP, best=1e-4), worse])
+    assert only(comes_down(frame)) == Finding(
+        "CBP, step size 0.01: best with replacement rate 0.0001, 81.00 % over all tasks; "
+        "at 1e-05 −1.00 [−1.00, −1.00] points, lower in 3 of 3 seeds; "
+        "at 0.01 −20.00 [−20.00, −20.00] points, lower in 3 of 3 seeds: it comes down on both sides.",
+        None,
+        claim=False,
     )
-    assert only(findings.steadier(frame, "cbp", ["snp"])).agrees is None
+    # 2, 0 and 1 below the best: 1 ± 4.3 / sqrt(3)
+    flat = {1e-4: [78.0, 81, 81], 1e-3: [80.0, 81, 82]}
+    finding = only(comes_down(tuning("l2", "learner.weight_decay", flat, best=1e-3)))
+    assert finding.text.endswith(
+        "at 0.0001 −1.00 [−3.48, +1.48] points, lower in 2 of 3 seeds; 0.001 is at the edge of what was tried: "
+        "it has not come down at 0.0001."
+    )
+    edge = only(comes_down(tuning("l2", "learner.weight_decay", L2, best=1e-2)))
+    assert edge.text.endswith("0.01 is at the edge of what was tried: it comes down on the other side.")
+    assert comes_down(tuning("l2", "learner.weight_decay", L2, best=1.0)) == []
+
+
+def test_steadiness_is_within_a_factor_of_ten_of_the_best() -> None:
+    cbp = tuning("cbp", "learner.replacement_rate", CBP, best=1e-4)
+    l2 = tuning("l2", "learner.weight_decay", L2, best=1e-2)
+    finding = only(steadier(pd.concat([cbp, l2]), "cbp", ["l2", "snp"]))
+    assert finding == Finding(
+        "Within a factor of ten of its best value, from the best to the worst: "
+        "CBP (replacement rate 1e-05 to 0.001) 2.00 points, L2 (weight decay 0.001 to 0.01) 5.00 points; "
+        "−3.00 [−3.00, −3.00] points, lower in 3 of 3 seeds, p < 0.0001; L2 was not tried that far on both sides.",
+        True,
+    )
+    # What was not tried cannot be steady.
+    short = tuning("cbp", "learner.replacement_rate", {v: CBP[v] for v in (1e-4, 1e-3)}, best=1e-4)
+    assert only(steadier(pd.concat([short, l2]), "cbp", ["l2"])).agrees is None
+    assert steadier(l2, "cbp", ["l2"]) == []
+    wide = {**CBP, 1e-3: [60.0, 61, 62]}
+    wider = only(steadier(pd.concat([tuning("cbp", "learner.replacement_rate", wide, 1e-4), l2]), "cbp", ["l2"]))
+    assert wider.agrees is False
+    assert "+15.00 [+15.00, +15.00] points, higher in 3 of 3 seeds" in wider.text
+    one = pd.concat([cbp, l2]).query("seed == 0")
+    assert only(steadier(one, "cbp", ["l2"])).agrees is None
+
+
+def test_each_size_has_its_sentences() -> None:
+    size = {"data.source": "mnist", "data.tasks": 800, "data.task_length": 60_000, "network.width": 100}
+    frames = [seeds("cbp", 80, 80).assign(scale="laptop"), seeds("cbp", 90, 90).assign(scale="laptop", **size)]
+    both = sections.fig6(frames)
+    assert [finding.text.split(". ")[0] for finding in both][:1] == ["Laptop scale"]
+    assert {finding.text.split(". ")[0] for finding in both} == {"Laptop scale", "Published task size"}
+    assert [finding.agrees for finding in both] == 2 * [finding.agrees for finding in sections.fig6(frames[:1])]
+    assert sections.fig6([None, frames[1]]) == both[len(both) // 2 :]
 
 
 def test_the_lowest_setting_of_bp_against_the_linear_learner() -> None:

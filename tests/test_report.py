@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from cbp_experiments.report.page import main
 from cbp_experiments.report.sections import SECTIONS
 from cbp_experiments.report.tables import methods
 from cbp_experiments.results import add_to_plan
+from cbp_experiments.results.tuned import Choice, write_choice, write_settings
 from cbp_experiments.words import duration
 from tests.figures.frames import line, run, seeds
 from tests.folders import folder_of, make_run
@@ -23,7 +25,7 @@ def test_every_figure_has_a_section_that_looks_at_whatever_is_there() -> None:
     for name, section in SECTIONS.items():
         nothing: list[pd.DataFrame | None] = [None] * len(PAPER[name].experiments)
         assert section.look(nothing) == []
-        for learner in ("bp", "cbp", "linear"):
+        for learner in ("bp", "cbp", "linear") if "fig8" not in name else ():
             frames: list[pd.DataFrame | None] = [seeds(learner, 80, 70) for _ in nothing]
             assert all(finding.text.endswith(".") and "nan" not in finding.text for finding in section.look(frames))
 
@@ -94,8 +96,54 @@ def test_the_page(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "5,000 &lt;images&gt;" in words
 
 
+def test_the_published_settings_are_beneath_the_tuned_ones(results: Path) -> None:
+    folder = results / "permuted_mnist"
+    shutil.copytree(folder / "methods", folder / "tuned")
+    assert main(["--results-dir", str(results)]) == 0
+    page = re.sub(r"data:image/png;base64,[\w+/=]+", "", (results / "report.html").read_text(encoding="utf-8"))
+    sections = re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL)
+    beneath = {name: text for name, text in sections if "<h3>At the published settings</h3>" in text}
+    assert list(beneath) == ["fig4", "fig5", "fig6"]
+    for text in beneath.values():
+        assert text.count("<img") == 2
+        assert "tuned on seeds 1000 to 1002</h2>" in text
+        assert "-m experiment=permuted_mnist/tuned<" in text
+        assert "-m experiment=permuted_mnist/methods<" in text
+        assert "Laptop scale. " in text
+
+
+def test_a_tuning_on_the_page(tmp_path: Path) -> None:
+    rows = [
+        {
+            "run": f"cbp_{rate}_seed{seed}",
+            "learner.replacement_rate": rate,
+            "seed": seed,
+            "status": "complete",
+            "accuracy": accuracy,
+            "last_tenth": accuracy,
+            "tasks": 200,
+            "numbers": 1,
+        }
+        for rate, accuracy in ((1e-4, 82.0), (1e-3, 83.0))
+        for seed in (1000, 1001)
+    ]
+    folder = tmp_path / "tuning" / "permuted_mnist" / "cbp"
+    folder.mkdir(parents=True)
+    write_settings(folder, rows)
+    write_choice(folder, Choice("cbp", {"learner.replacement_rate": 1e-3}, [1000, 1001], 200, 2, 83.0))
+    assert main(["--results-dir", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (section,) = re.findall(r'<section id="fig8">(.*?)</section>', page, re.DOTALL)
+    assert "python -m cbp_experiments tune -m tuning=permuted_mnist learner=cbp<" in section
+    assert "4 runs; results/tuning/permuted_mnist/LEARNER/settings.csv" in section
+    assert "version 1 of the numerics" in section
+    assert "<dt>Commit" not in section
+    assert "badge" not in section.partition("What we found")[2]  # the paper says nothing of it
+    assert "best with replacement rate 0.001, 83.00 % over all tasks; at 0.0001 −1.00" in section
+
+
 def test_the_same_runs_give_the_same_bytes(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "png", lambda name, sources: name)  # whose bytes the figures' tests compare
+    monkeypatch.setattr(page_module, "png", lambda drawn: drawn.entry.title)  # the figures' tests compare its bytes
     assert main(["--results-dir", str(results)]) == 0
     before = (results / "report.html").read_bytes()
     assert main(["--results-dir", str(results)]) == 0
@@ -110,7 +158,7 @@ def test_no_runs_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_damaged_runs_are_said_on_the_page(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "png", lambda name, sources: name)
+    monkeypatch.setattr(page_module, "png", lambda drawn: drawn.entry.title)
     name = folder_of(results, {"learner": {"name": "bp"}, "seed": 0}).path.name
     (results / "permuted_mnist" / "step_sizes").mkdir()
     broken = (results / "permuted_mnist" / "step_sizes" / name) / "run.json"

@@ -271,7 +271,7 @@ def test_a_folder_of_experiments_is_all_of_them() -> None:
     assert parts(["experiment=permuted_mnist", "seeds=2"]) == [
         [f"experiment={experiment}", "seeds=2"] for experiment in all_of_it
     ]
-    assert len(parts(["experiment=permuted_mnist/sensitivity"])) == 7
+    assert len(parts(["experiment=permuted_mnist/tuned_published_size"])) == 2
     for other in ("experiment=permuted_mnist/methods", "experiment=", "experiment=../x", "experiment=nope", "seeds=2"):
         assert parts([other]) == [[other]]
 
@@ -298,9 +298,9 @@ def test_experiments_are_named_by_any_sweep(argument: str) -> None:
 
 
 def test_experiments_and_folders_of_them_may_be_mixed() -> None:
-    named = parts(["experiment=demo,permuted_mnist/sensitivity", "seeds=1,2"])
+    named = parts(["experiment=demo,permuted_mnist/tuned_published_size", "seeds=1,2"])
     assert named[0] == ["experiment=demo", "seeds=1,2"]
-    assert named[1:] == parts(["experiment=permuted_mnist/sensitivity", "seeds=1,2"])
+    assert named[1:] == parts(["experiment=permuted_mnist/tuned_published_size", "seeds=1,2"])
 
 
 def test_each_of_several_experiments_has_its_grid() -> None:

@@ -1,8 +1,8 @@
 """`tune`: a grid on seeds of its own, what was tried and what is chosen, and the runs that take the choice."""
 
+import math
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,9 +20,11 @@ from tests.command import TINY, Outcome, call, files
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in (CONF / "grid").glob("*.yaml"))
+TUNINGS = sorted({name.rpartition("_")[0] for name in NAMES})
 COMMITTED = sorted((ROOT / "results" / "tuning").glob("*/*/settings.csv"))
 STEPS = "learner.step_size=0.01,0.1,0.03"
 SMALL = ("learner=bp", "data.tasks=3")  # with STEPS, which replaces the values of the grid
+SHORT = ("data.tasks=1", "data.task_length=10", "tuning_seeds=[50]")
 
 
 @pytest.fixture(autouse=True)
@@ -133,10 +135,10 @@ def test_a_damaged_table_is_said_in_one_line(folder: Path) -> None:
 
 
 def test_each_learner_has_its_grid_and_its_choice(folder: Path) -> None:
-    outcome = tune("-m", "learner=l2,snp", "data.tasks=1", "data.task_length=10", "tuning_seeds=[50]")
+    outcome = tune("-m", "learner=l2,snp", "learner.step_size=0.01", *SHORT)
     assert outcome.code == 0, outcome
     for learner in ("l2", "snp"):
-        assert len(rows(learner)) == 12
+        assert len(rows(learner)) == 5
     for row in rows("snp"):  # what goes with a value that is tried is chosen with it
         assert float(row["learner.perturbation_std"]) == pytest.approx(0.1 * float(row["learner.weight_decay"]))
     values = {
@@ -155,7 +157,7 @@ def test_each_learner_has_its_grid_and_its_choice(folder: Path) -> None:
 
 
 def test_an_experiment_takes_the_choice_of_each_of_its_learners(folder: Path) -> None:
-    assert tune("-m", "learner=l2,cbp", "data.tasks=1", "data.task_length=10", "tuning_seeds=[50]").code == 0
+    assert tune("-m", "learner=l2,cbp", "learner.step_size=0.01", *SHORT).code == 0
     own = folder / "own" / "experiment" / "both.yaml"
     own.parent.mkdir(parents=True)
     params = "hydra: {mode: MULTIRUN, sweeper: {params: {learner: 'l2,cbp', learner.momentum: '0.0,0.1'}}}"
@@ -207,7 +209,7 @@ def test_a_seed_that_has_chosen_is_not_reported(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_launcher_trains_the_same_grid(folder: Path) -> None:
-    arguments = ("-m", "learner=bp", "data.tasks=1", "data.task_length=10", "tuning_seeds=[50]")
+    arguments = ("-m", "learner=bp", *SHORT)
     assert tune(*arguments).code == 0
     here = (rows(), files(folder / "results" / "tuning" / "permuted_mnist" / "bp")["choice.yaml"][0])
     shutil.rmtree(folder / "results")
@@ -253,30 +255,36 @@ def test_the_edge_of_a_grid_and_what_to_add(values: list[float], best: float, be
     assert found.at_edge == ({} if beyond is None else {"a": pytest.approx(beyond)})
 
 
-@pytest.fixture(scope="module")
-def grids() -> Callable[[str], list[Job]]:
-    def made(name: str) -> list[Job]:
-        tuning, _, learner = name.rpartition("_")
-        return jobs(
-            f"tuning={tuning}",
-            f"learner={learner}",
-            *(["data=continual_imagenet"] if "image" in name else []),
-            tune=True,
-        )
-
-    return made
+def settings_of(name: str) -> int:
+    """How many settings a grid of conf/grid has."""
+    params = yaml.safe_load((CONF / "grid" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    return math.prod(len(set(map(float, values.split(",")))) for values in params.values())
 
 
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_the_grids_of_a_tuning_have_equally_many_settings(tuning: str) -> None:
+    sizes = {settings_of(name) for name in NAMES if name.rpartition("_")[0] == tuning}
+    assert len(sizes) == 1
+    assert min(sizes) >= 12
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_no_tuning_seed_is_one_of_the_reported_runs(tuning: str) -> None:
+    job = jobs(*options_of(f"{tuning}_l2"), "learner.step_size=0.01", "learner.weight_decay=0.1", tune=True)[0]
+    assert job.seeds == [1000, 1001, 1002]
+    assert job.experiment == f"tuning/{tuning}/l2"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_all_grids_have_equally_many_settings_and_no_seed_of_the_reported_runs(
-    name: str, grids: Callable[[str], list[Job]]
-) -> None:
-    made = grids(name)
-    assert len(made) == 12
-    assert len({repr(job.learner) for job in made}) == 12
-    for job in made:
-        assert job.seeds == [1000, 1001, 1002]
-        assert job.experiment == f"tuning/{name.rpartition('_')[0]}/{job.learner.name}"
+def test_every_setting_of_a_grid_is_a_job_of_its_own(name: str) -> None:
+    made = jobs(*options_of(name), tune=True)
+    assert len({repr(job.learner) for job in made}) == len(made) == settings_of(name)
+
+
+def options_of(name: str) -> list[str]:
+    tuning, _, learner = name.rpartition("_")
+    return [f"tuning={tuning}", f"learner={learner}", *(["data=continual_imagenet"] if "imagenet" in name else [])]
 
 
 def test_a_grid_begins_with_its_command() -> None:
@@ -294,7 +302,8 @@ def test_what_is_committed_is_what_its_table_selects(path: Path) -> None:
     assert found is not None
     assert found.values.items() <= choice.values.items()
     assert choice.accuracy == pytest.approx(found.accuracy, abs=1e-4)
-    assert (found.settings, sorted(tried["seed"].unique())) == (12, choice.seeds)
+    settings = settings_of(f"{path.parts[-3]}_{path.parts[-2]}")
+    assert (found.settings, sorted(tried["seed"].unique())) == (settings, choice.seeds)
     assert found.at_edge == choice.at_edge == {}
     assert {*FACTS} < {*tried.columns}
     assert yaml.safe_load((path.parent / "choice.yaml").read_text())["learner"] == path.parent.name

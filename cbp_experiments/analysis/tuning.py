@@ -1,5 +1,6 @@
 """Which of the settings that were tried is chosen: the best on the tuning seeds, by accuracy over all tasks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,21 @@ import pandas as pd
 
 from cbp_experiments.analysis.statistics import Difference, paired
 from cbp_experiments.results.tuned import FACTS, RUN
+
+STEP_SIZE = "learner.step_size"
+NOT_TRIED = (RUN, *FACTS, "learner.name", "chosen")  # columns that are no keys
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What a learner is drawn over: `key`, its hyperparameter, or its step size where that is all that was tried.
+
+    tied: the keys each value of which goes with one value of it; others: the rest of those that vary.
+    """
+
+    key: str
+    tied: list[str]
+    others: list[str]
 
 
 @dataclass(frozen=True)
@@ -29,8 +45,22 @@ class Selection:
 
 
 def keys_of(table: pd.DataFrame) -> list[str]:
-    """The columns of a table of settings that were tried."""
-    return [name for name in table.columns if name not in (RUN, *FACTS)]
+    """The columns of a table of settings that were tried, as settings.csv or `sources.load_tuning` has it."""
+    return [name for name in table.columns if name not in NOT_TRIED]
+
+
+def axis_of(table: pd.DataFrame) -> Axis:
+    """The axis of the settings of one learner."""
+    varied = [key for key in keys_of(table) if table[key].nunique() > 1]
+    key = next((key for key in varied if key != STEP_SIZE), STEP_SIZE)
+    rest = [other for other in varied if other != key]
+    tied = [other for other in rest if _tied(table, key, other)]
+    return Axis(key, tied, [other for other in rest if other not in tied])
+
+
+def towards_one(values: Sequence[float]) -> bool:
+    """Whether sorted values go towards 1, as decays do: they are spaced by the ratios of what they lack to it."""
+    return len(values) > 0 and values[0] >= 0.5 and values[-1] < 1
 
 
 def select(table: pd.DataFrame) -> Selection | None:
@@ -73,13 +103,13 @@ def next_value(tried: pd.Series, chosen: Any) -> float | None:
     values = sorted({float(value) for value in tried if isinstance(value, int | float | np.number)})
     if len(values) < 2 or isinstance(chosen, str | bool) or chosen not in (values[0], values[-1]) or chosen <= 0:
         return None
-    towards_one = values[0] >= 0.5 and values[-1] < 1
-    scale = [1 - value for value in values] if towards_one else values
+    decays = towards_one(values)
+    scale = [1 - value for value in values] if decays else values
     edge, inner = (scale[0], scale[1]) if chosen == values[0] else (scale[-1], scale[-2])
     if inner <= 0:
         return None
     beyond = float(f"{edge * edge / inner:.1g}")
-    return float(f"{1 - beyond:.12g}") if towards_one else beyond
+    return float(f"{1 - beyond:.12g}") if decays else beyond
 
 
 def _tied(values: pd.DataFrame, key: str, other: str) -> bool:

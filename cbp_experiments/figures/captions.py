@@ -51,17 +51,37 @@ def caption(sources: Sequence[Source], bins: Bins, *notes: str) -> str:
 
     bins: as they are drawn; notes: what else is to be known.
     """
-    shown = [source for source in sources if source.frame is not None]
     if not sources:
         return "; ".join(notes)
     facts = [
-        f"{source.name}: {about(source.frame)} {points(source.frame, bins)}.{fallen(source.frame)}{lacking(source)}"
-        for source in shown
-        if source.frame is not None
+        f"{source.name}: {facts_of(source, bins)}{lacking(source)}" for source in sources if source.frame is not None
     ]
     nothing = [f"{source.name}: no runs." for source in sources if source.frame is None]
     general = "; ".join(["Mean and 95 % t interval over seeds", *notes])
     return "\n".join([f"{general}.", *facts, *nothing])
+
+
+def facts_of(source: Source, bins: Bins) -> str:
+    assert source.frame is not None
+    if source.is_tuning:
+        return tried(source.frame)
+    return f"{about(source.frame)} {points(source.frame, bins)}.{fallen(source.frame)}"
+
+
+def tried(frame: pd.DataFrame) -> str:
+    """The facts of a tuning in a few sentences."""
+    settings = frame["run"].str.rpartition("_seed")[0]
+    counts = sorted(settings.groupby(frame["learner.name"]).nunique().unique())
+    number = " / ".join(map(str, counts))
+    facts = [
+        f"{number} settings a learner",
+        f"seeds {', '.join(map(str, sorted(frame['seed'].unique())))}",
+        named(frame, "tasks", "{} tasks"),
+    ]
+    diverged = frame[frame["status"] == "diverged"].groupby("learner.name")["run"].count()
+    words = [f"{count(runs, 'run')} of {style.LABELS.get(name, name)}" for name, runs in diverged.items()]
+    lost = f" Diverged, and left out with their settings: {', '.join(words)}." if words else ""
+    return f"{', '.join(facts)}.{lost}"
 
 
 def about(frame: pd.DataFrame) -> str:
@@ -113,6 +133,20 @@ def size(frame: pd.DataFrame) -> str:
         return "published size"
     scales = frame["scale"].unique() if "scale" in frame else []
     return " / ".join(SCALES.get(scale, f"scale {scale}") for scale in scales)
+
+
+def size_name(frame: pd.DataFrame) -> str:
+    """The size of the runs in a few words: "Laptop scale"; empty when they do not say."""
+    if is_published_size(frame):
+        return "Published task size"
+    return " / ".join(f"{scale} scale".capitalize() for scale in frame["scale"].unique()) if "scale" in frame else ""
+
+
+def heading(frame: pd.DataFrame) -> str:
+    """What stands above the panels of one size: "Laptop scale: 5,000 images a task"."""
+    images = named(frame, "data.task_length", "{} images a task")
+    width = named(frame, "network.width", "width {}") if is_published_size(frame) else ""
+    return ": ".join(filter(None, [size_name(frame), ", ".join(filter(None, [images, width]))]))
 
 
 def is_published_size(frame: pd.DataFrame) -> bool:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import IO
@@ -17,7 +17,7 @@ from cbp_experiments.figures.captions import caption, frame_with_words
 from cbp_experiments.figures.panels import FINE, Bins, as_published, reference_of
 from cbp_experiments.output import guarded
 from cbp_experiments.results import write_atomically
-from cbp_experiments.sources import Source, load_source
+from cbp_experiments.sources import TUNING, Source, load_source
 from cbp_experiments.summary import table
 
 
@@ -26,7 +26,8 @@ class Entry:
     """A figure. `draw` takes the frames of `experiments` in their order; of several, None for one without runs.
 
     bins: that it draws, for the caption, and note: what else that says. learners: those that are drawn; all for none.
-    ends: whether marks at the ends of the lines compare them.
+    ends: whether marks at the ends of the lines compare them. settings: which these are, for the title; published: the
+    experiments with the same learners at the published settings.
     """
 
     experiments: tuple[str, ...]
@@ -36,6 +37,17 @@ class Entry:
     learners: tuple[str, ...] = ()
     bins: Bins = FINE
     ends: bool = False
+    settings: str = ""
+    published: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        return ", ".join(filter(None, [self.title, self.settings]))
+
+    @property
+    def at_published(self) -> "Entry":
+        """The same figure at the published settings."""
+        return replace(self, experiments=self.published, settings=PUBLISHED, published=())
 
     def caption(self, sources: Sequence[Source]) -> str:
         """The words below the figure."""
@@ -48,7 +60,12 @@ class Entry:
 _MNIST, _IMAGENET = "permuted_mnist", "continual_imagenet"
 _HIDDEN = ("bp", "cbp", "l2", "snp", "dropout", "onlinenorm", "adam")  # all but the linear learner
 _OF_FIGURE_2 = tuple(f"{_MNIST}/{name}" for name in ("step_sizes", "widths", "rates_of_change", "published_size"))
+_TUNED = tuple(f"{_MNIST}/{name}" for name in ("tuned", "tuned_published_size"))
+_PUBLISHED = (f"{_MNIST}/methods",)
 _SEEDS = "thin lines: each seed"
+_TRIED = "dots: each seed; of accuracies far below the others, a triangle at the bottom"
+TUNED = "tuned on seeds 1000 to 1002"
+PUBLISHED = "at the published settings"
 ENDS = "at the ends: mean of the last tenth, with the 95 % t interval of its difference to"
 PAPER = {
     "fig1": Entry(
@@ -61,22 +78,28 @@ PAPER = {
     ),
     "fig2b": Entry(_OF_FIGURE_2, fig2b.figure, "Backpropagation on Online Permuted MNIST", _SEEDS),
     "fig3": Entry((f"{_MNIST}/step_sizes",), fig3.figure, "Backpropagation on Online Permuted MNIST, seen from within"),
-    "fig4": Entry((f"{_MNIST}/methods",), fig4.figure, "All methods on Online Permuted MNIST", _SEEDS, ends=True),
+    "fig4": Entry(
+        _TUNED, fig4.figure, "All methods on Online Permuted MNIST", _SEEDS,
+        ends=True, settings=TUNED, published=_PUBLISHED,
+    ),
     "fig5": Entry(
-        (f"{_MNIST}/methods",), fig5.figure, "All methods on Online Permuted MNIST, seen from within",
-        learners=_HIDDEN,
+        _TUNED, fig5.figure, "All methods on Online Permuted MNIST, seen from within",
+        learners=_HIDDEN, settings=TUNED, published=_PUBLISHED,
     ),
     "fig6": Entry(
-        (f"{_MNIST}/methods",), fig6.figure, "Continual backpropagation on Online Permuted MNIST", _SEEDS,
-        fig6.LEARNERS, ends=True,
+        _TUNED, fig6.figure, "Continual backpropagation on Online Permuted MNIST", _SEEDS,
+        fig6.LEARNERS, ends=True, settings=TUNED, published=_PUBLISHED,
     ),
     "fig7": Entry(
-        (f"{_IMAGENET}/methods",), fig7.figure, "Continual backpropagation on Continual ImageNet", _SEEDS,
-        fig7.LEARNERS, as_published, ends=True,
+        (f"{_IMAGENET}/tuned",), fig7.figure, "Continual backpropagation on Continual ImageNet", _SEEDS,
+        fig7.LEARNERS, as_published, ends=True, settings=TUNED, published=(f"{_IMAGENET}/methods",),
     ),
     "fig8": Entry(
-        (f"{_MNIST}/sensitivity",), fig8.figure, "How much the methods depend on a hyperparameter",
-        "at the end: mean over the last tenth of the tasks, with its 95 % t interval over seeds", fig8.LEARNERS,
+        (f"{TUNING}{_MNIST}",), fig8.figure, "How much the methods depend on a hyperparameter", _TRIED, fig8.LEARNERS,
+    ),
+    "fig8_published_size": Entry(
+        (f"{TUNING}published_size",), fig8.figure,
+        "How much the methods depend on a hyperparameter, at the published task size", _TRIED, fig8.LEARNERS,
     ),
 }  # fmt: skip
 FIGURES = {
@@ -96,22 +119,29 @@ def loader(results_dir: Path, scale: str | None = None) -> Load:
     return cache(partial(load_source, results_dir, scale))
 
 
-def sources_of(name: str, load: Load) -> list[Source]:
-    """What the figure `name` is drawn from."""
-    return [load(experiment).of(FIGURES[name].learners) for experiment in FIGURES[name].experiments]
+def sources_of(entry: Entry, load: Load) -> list[Source]:
+    """What a figure is drawn from."""
+    return [load(experiment).of(entry.learners) for experiment in entry.experiments]
 
 
-def picture(name: str, sources: Sequence[Source]) -> Figure:
-    """The figure `name` with its title and caption.
+def empty(sources: Sequence[Source]) -> bool:
+    """Whether there should be runs, and are none."""
+    return bool(sources) and all(source.frame is None for source in sources)
 
-    Raises ConfigError, a line for each of its experiments, when no run of them is there.
-    """
-    entry = FIGURES[name]
-    if sources and all(source.frame is None for source in sources):
-        raise ConfigError("\n".join(source.problem for source in sources))
+
+def shown(entry: Entry, load: Load) -> Entry:
+    """The figure itself; at the published settings where it has no other runs."""
+    published = entry.at_published
+    if published.experiments and empty(sources_of(entry, load)) and not empty(sources_of(published, load)):
+        return published
+    return entry
+
+
+def picture(entry: Entry, sources: Sequence[Source]) -> Figure:
+    """A figure with its title and caption."""
     figure = entry.draw(*(source.frame for source in sources))
     with matplotlib.rc_context(style.RC):
-        return frame_with_words(figure, entry.title, entry.caption(sources))
+        return frame_with_words(figure, entry.heading, entry.caption(sources))
 
 
 def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, list[Path]]:
@@ -122,9 +152,16 @@ def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, l
     """
     if name not in FIGURES:
         raise ConfigError(f"unknown figure {name}; there are: {', '.join(FIGURES)}")
-    sources = sources_of(name, load or loader(results_dir))
-    paths = save(picture(name, sources), results_dir / "figures" / name)
-    gaps = [source.problem or (source.gaps and f"missing of {source.name}: {source.gaps}") for source in sources]
+    load, wanted = load or loader(results_dir), FIGURES[name]
+    entry = shown(wanted, load)
+    drawn = sources_of(entry, load)
+    if empty(drawn):
+        problems = [source.problem for each in (wanted, wanted.at_published) for source in sources_of(each, load)]
+        raise ConfigError("\n".join(problems))
+    paths = save(picture(entry, drawn), results_dir / "figures" / name)
+    sources = drawn if entry is wanted else [*sources_of(wanted, load), *drawn]
+    gaps = [] if entry is wanted else [entry.settings]
+    gaps += [source.problem or (source.gaps and f"missing of {source.name}: {source.gaps}") for source in sources]
     remarks = [f"{source.name}: {remark}" for source in sources for remark in source.remarks]
     others = [f"not in it: {s.name} at scale {', '.join(s.other_scales)}" for s in sources if s.other_scales]
     return "; ".join([f"{name}: {paths[0]}, {paths[1].suffix}", *filter(None, gaps), *remarks, *others]), paths
@@ -169,7 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         drawn.append(name)
         if options.figures:
-            print("\n\n".join(table(s.frame) for s in sources_of(name, load) if s.frame is not None))
+            sources = sources_of(shown(FIGURES[name], load), load)
+            print("\n\n".join(table(s.frame) for s in sources if s.frame is not None and not s.is_tuning))
         print(line, flush=True)
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     return 2 if problems and (options.figures or not any(FIGURES[name].experiments for name in drawn)) else 0

@@ -1,11 +1,11 @@
 """All methods on Online Permuted MNIST (paper figure 4): online accuracy."""
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cbp_experiments.figures import panels, style
+from cbp_experiments.figures.blocks import blocks
 
 HEIGHT = 4.4  # inches
 
@@ -22,8 +22,6 @@ def fig4(frame: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def figure(frame: pd.DataFrame) -> Figure:
-    with matplotlib.rc_context(style.RC):
-        drawn = Figure(figsize=(8.5, HEIGHT), layout="constrained")
-        fig4(frame, drawn.subplots())
-    return drawn
+def figure(*frames: pd.DataFrame | None) -> Figure:
+    """A panel for each size."""
+    return blocks(frames, lambda frame, axes: fig4(frame, axes[0]), (1, 1), (8.5, HEIGHT))

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cbp_experiments.figures import panels, style
+from cbp_experiments.figures import panels
+from cbp_experiments.figures.blocks import blocks
 
 
 def fig5(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
@@ -18,9 +18,6 @@ def fig5(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     return panels.inside(frame, axes)
 
 
-def figure(frame: pd.DataFrame) -> Figure:
-    """The three panels with their legend above."""
-    with matplotlib.rc_context(style.RC):
-        drawn = Figure(figsize=(10.0, 3.6), layout="constrained")
-        style.legend(drawn, fig5(frame, drawn.subplots(1, 3))[0])
-    return drawn
+def figure(*frames: pd.DataFrame | None) -> Figure:
+    """The three panels for each size, with one legend above."""
+    return blocks(frames, fig5, (1, 3), (9.0, 3.2), legend=True)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cbp_experiments.figures import four_panels, panels, style
+from cbp_experiments.figures.blocks import blocks
 
 LEARNERS = ("bp", "l2", "snp", "cbp")
 
@@ -21,6 +22,6 @@ def fig6(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     return axes
 
 
-def figure(frame: pd.DataFrame) -> Figure:
-    """The four panels with their legend above."""
-    return four_panels.figure(frame, fig6)
+def figure(*frames: pd.DataFrame | None) -> Figure:
+    """The four panels for each size, with one legend above."""
+    return blocks(frames, fig6, (2, 2), (8.5, 5.4), legend=True)

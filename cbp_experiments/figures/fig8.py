@@ -1,82 +1,163 @@
-"""How much each method depends on its hyperparameter (paper figure 8): online accuracy, and where it ends."""
+"""How much each method depends on its hyperparameter (paper figure 8): accuracy of every setting that tuning tried."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from cbp_experiments.analysis.statistics import t_interval
-from cbp_experiments.figures import panels, style
-from cbp_experiments.summary import ends, show
+from cbp_experiments.analysis.statistics import t_intervals
+from cbp_experiments.analysis.tuning import Axis, axis_of, towards_one
+from cbp_experiments.figures import style
+from cbp_experiments.sources import TUNED_LEARNERS
+from cbp_experiments.summary import show
 
-LEARNERS = ("bp", "l2", "snp", "dropout", "onlinenorm", "adam", "cbp")
+LEARNERS = TUNED_LEARNERS
 HYPERPARAMETERS = {
     "learner.perturbation_std": "noise",
     "learner.dropout": "probability",
     "learner.normalization_decay": "decay",
 }
-WIDTH = 2.5  # of a panel, inches
-SPREAD = 0.13  # between the settings of a learner in the last panel, where learners are 1 apart
+WIDTH = 2.2  # of a panel, inches
+LABELS = 6  # at most, along an axis
+FENCE = 1.5  # quartile ranges below the lower quartile: lower settings are outside of the axes
+STAR: dict[str, Any] = {
+    "marker": "*",
+    "linestyle": "",
+    "markersize": 13,
+    "markeredgecolor": "white",
+    "markeredgewidth": 0.8,
+}
 
 
 def fig8(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw into eight axes: the settings of each learner; the final accuracy of all of them.
+    """Draw the settings of each learner of LEARNERS into one of eight axes, which share their y axis.
 
-    frame: as `results.load_experiment` returns it; the learners of LEARNERS, of which some may be missing.
+    frame: as `sources.load_tuning` returns it; some learners may be missing.
     """
-    for ax, learner in zip(axes[:-1], LEARNERS, strict=True):
+    low, high = bounds(frame)
+    for ax, learner in zip(axes, LEARNERS, strict=True):
+        ax.set_ylim(low, high)
         settings_of(frame[frame["learner.name"] == learner], ax, learner)
-    final_accuracy(frame, axes[-1])
     return axes
 
 
+def bounds(frame: pd.DataFrame) -> tuple[float, float]:
+    """The range of the y axes: up to the best run, down to the worst setting that is not far below the others."""
+    settings = frame["run"].str.rpartition("_seed")[0]
+    means = frame.groupby(settings)["accuracy"].mean().dropna()
+    if means.empty:
+        return 0.0, 100.0
+    lower, upper = means.quantile([0.25, 0.75])
+    low = means[means >= lower - FENCE * (upper - lower)].min()
+    margin = max(0.5, 0.06 * (frame["accuracy"].max() - low))
+    return float(low - margin), float(frame["accuracy"].max() + margin)
+
+
 def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
-    """Online accuracy of one learner: a line for each setting, named by what it is, in a legend above."""
-    ax.set(xlabel="Task", ylabel=panels.ONLINE)
+    """One learner: accuracy over its hyperparameter, a line for each step size; a dot is a seed, a star the choice.
+
+    A setting below the axes is a triangle at their bottom; one of which a run diverged is not drawn.
+    """
     title = style.LABELS[learner]
     if rows.empty:
-        ax.set_title(f"{title}: no runs", loc="left", fontsize=9, fontweight="bold")
+        heading(ax, f"{title}: no runs")
         ax.set_xticks([])
         return ax
-    curves = style.curves(rows)
-    for curve in curves:
-        style.draw_curve(ax, curve, "accuracy", panels.FINE(curve.tasks), label=curve.marked(value_of(curve)))
-    varied = [HYPERPARAMETERS.get(name, style.words(name)) for name in curves[0].values]
-    style.panel_legend(ax, ": ".join([title, *varied[:1]]), WIDTH)
+    axis = axis_of(rows)
+    at = places(rows[axis.key])
+    groups = list(rows.groupby(axis.others)) if axis.others else [((), rows)]
+    for variant, (values, group) in enumerate(groups):
+        colour = style.shade(style.colour(learner), variant, len(groups))
+        one_line(ax, group, axis.key, at, ", ".join(map(tick, values)), colour)
+    chosen = rows[rows["chosen"]]
+    if len(chosen):
+        ax.plot(at[chosen[axis.key].iloc[0]], chosen["accuracy"].mean(), color=style.colour(learner), zorder=5, **STAR)
+    shown = labelled(list(at.values()))
+    ticks = [(place, tick(value)) for value, place in at.items() if place in shown]
+    ax.set_xticks(*map(list, zip(*ticks, strict=True)))
+    ax.margins(x=0.08)
+    if axis.others:
+        style.panel_legend(ax, f"{title}: {named(axis)}", WIDTH)
+    else:
+        heading(ax, f"{title}: {named(axis)}")
     return ax
 
 
-def final_accuracy(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Accuracy over the last tenth of the tasks: a point per setting, with its 95 % t interval over seeds."""
-    for place, learner in enumerate(LEARNERS):
-        rows = frame[frame["learner.name"] == learner]
-        curves = style.curves(rows) if len(rows) else []
-        for variant, curve in enumerate(curves):
-            last = ends(rows[rows["run"].isin(curve.rows["run"])], "accuracy")["last"].to_numpy()
-            if len(last):
-                _, low, high, _ = t_interval(last)
-                x = place + SPREAD * (variant - (len(curves) - 1) / 2)
-                ax.plot([x, x], [low, high], color=curve.colour, linewidth=1.2)
-                ax.plot(x, last.mean(), "o", color=curve.colour, markersize=3.5, label=curve.label)
-    names = [style.LABELS[learner].replace(" ", "\n") for learner in LEARNERS]
-    ax.set_xticks(range(len(LEARNERS)), names, fontsize=7, rotation=45)
-    ax.set_ylabel("Final accuracy (%)")
-    ax.set_title("All settings at the end", loc="left", fontsize=9, fontweight="bold")
-    return ax
+def heading(ax: Axes, text: str) -> None:
+    ax.set_title(text, loc="left", fontsize=9, fontweight="bold")
 
 
-def value_of(curve: style.Curve) -> str:
-    return ", ".join(map(show, curve.values.values())) or style.LABELS[curve.learner]
+def one_line(
+    ax: Axes, rows: pd.DataFrame, key: str, at: dict[object, float], label: str, colour: tuple[float, float, float]
+) -> None:
+    """The settings that differ in `key` alone: their means and 95 % t intervals, a dot for each seed."""
+    table = rows.pivot(index=key, columns="seed", values="accuracy")
+    whole = table[~rows.groupby(key)["status"].agg(lambda status: (status == "diverged").any())]
+    found, x = t_intervals(whole), [at[value] for value in whole.index]
+    ax.plot(x, found["mean"], color=colour, linewidth=1.6, label=label or "_line")
+    for seed in whole:
+        ax.plot(x, whole[seed], "o", color=colour, markersize=2.5, alpha=0.6, label="_seed")
+    ax.vlines(x, found["low"], found["high"], color=colour, linewidth=1.0, alpha=0.7)
+    bottom, top = ax.get_ylim()
+    below = [place for place, mean in zip(x, found["mean"], strict=True) if mean < bottom]
+    ax.plot(below, [bottom + 0.03 * (top - bottom)] * len(below), "v", color=colour, markersize=6, label="_below")
+
+
+def places(values: pd.Series) -> dict[object, float]:
+    """Where the values of a hyperparameter stand, in their order: even ratios are even steps.
+
+    Of decays, which go towards 1, those are the ratios of what they lack to 1. Values that are no positive numbers are
+    as far apart as each other.
+    """
+    ordered = sorted(values.unique())
+    if not pd.api.types.is_numeric_dtype(values) or ordered[0] <= 0:
+        return {value: float(place) for place, value in enumerate(ordered)}
+    scale = -np.log10(1 - np.array(ordered)) if towards_one(ordered) else np.log10(ordered)
+    return dict(zip(ordered, scale.tolist(), strict=True))
+
+
+def labelled(at: Sequence[float]) -> list[float]:
+    """Those of the ascending places that have room for a label."""
+    apart = (at[-1] - at[0]) / LABELS
+    shown = [at[0]]
+    for place in at[1:]:
+        if place - shown[-1] >= apart:
+            shown.append(place)
+    return shown
+
+
+def tick(value: object) -> str:
+    """A value as short as can be: 3e-4, 0.01."""
+    if not isinstance(value, float):
+        return show(value)
+    digits, exponent = f"{value:e}".split("e")
+    return min(show(value), f"{float(digits):g}e{int(exponent)}", key=len)
+
+
+def named(axis: Axis) -> str:
+    """What a panel is drawn over: "weight decay with noise"."""
+    return " with ".join(HYPERPARAMETERS.get(key, style.words(key)) for key in (axis.key, *axis.tied))
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """Seven small panels and the one of the ends, all with one range of accuracies."""
+    """The eight panels, all with one range of accuracies, and a legend of the marks."""
     with matplotlib.rc_context(style.RC):
-        drawn = Figure(figsize=(11.5, 6.4), layout="constrained")
+        drawn = Figure(figsize=(10.0, 6.0), layout="constrained")
         axes = fig8(frame, drawn.subplots(2, 4, sharey=True).ravel())
-        for i, ax in enumerate(axes[:-1]):
-            if i % 4:
-                ax.set_ylabel("")
+        for ax in axes[::4]:
+            ax.set_ylabel("Accuracy over all tasks (%)")
+        grey: dict[str, Any] = {"color": "#666666"}
+        marks = {
+            "a step size (named above the panel)": Line2D([], [], linewidth=2.0, **grey),
+            "a seed": Line2D([], [], marker="o", linestyle="", markersize=3, **grey),
+            "the chosen setting": Line2D([], [], **grey, **STAR),
+            "below the axis": Line2D([], [], marker="v", linestyle="", **grey),
+        }
+        drawn.legend(list(marks.values()), list(marks), loc="outside upper left", ncols=len(marks), alignment="left")
+        drawn.set_figheight(drawn.get_figheight() + style.LEGEND_LINE)
     return drawn

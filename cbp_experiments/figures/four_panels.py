@@ -1,6 +1,6 @@
-"""The four metrics over the tasks, for the learners of one experiment (paper figure 6; the demo's figure)."""
+"""The four metrics over the tasks, for the learners of one experiment (the demo's figure; paper figure 6)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import matplotlib
 import pandas as pd
@@ -23,10 +23,10 @@ def four_panels(frame: pd.DataFrame, axes: Sequence[Axes], bins: panels.Bins = F
     return axes
 
 
-def figure(frame: pd.DataFrame, draw: Callable[[pd.DataFrame, Sequence[Axes]], Sequence[Axes]] = four_panels) -> Figure:
+def figure(frame: pd.DataFrame) -> Figure:
     """The four panels with their legend above."""
     with matplotlib.rc_context(style.RC):
         drawn = Figure(figsize=(8.5, 6.4), layout="constrained")
-        axes = draw(frame, drawn.subplots(2, 2).ravel())
+        axes = four_panels(frame, drawn.subplots(2, 2).ravel())
         style.legend(drawn, axes[0])
     return drawn

@@ -7,6 +7,7 @@ from zlib import crc32
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -194,9 +195,13 @@ def name_ends(ax: Axes, height: float) -> None:
     ax.set_ylim(low, high)
 
 
-def legend(figure: Figure, ax: Axes) -> None:
-    """One legend for all panels, above them, in as many columns as fit; the figure grows by its height."""
-    handles, labels = ax.get_legend_handles_labels()
+def legend(figure: Figure, *axes: Axes) -> None:
+    """The lines of `axes` in one legend above all panels, in as many columns as fit; the figure grows by its height."""
+    found: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    handles, labels = list(found.values()), list(found)
     room = LEGEND_CHARACTERS * figure.get_figwidth() / (max(map(len, labels)) + LEGEND_HANDLE)
     columns = max(1, min(int(room), 5, len(labels)))
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE * math.ceil(len(labels) / columns))

@@ -7,7 +7,6 @@ taken within a seed: its learners have seen the same stream, and started from th
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pandas as pd
 
 from cbp_experiments.analysis.statistics import SIGNIFICANT, Difference, holm, paired
@@ -106,22 +105,3 @@ def last_by_seed(frame: pd.DataFrame, learner: str, metric: str) -> pd.Series:
     if rows.empty:
         return pd.Series(dtype=float)
     return ends(rows, metric).groupby("seed")["last"].mean().dropna()
-
-
-def spread_by_seed(frame: pd.DataFrame, learner: str, neighbours: int | None = None) -> pd.Series:
-    """Percentage points between a learner's best and worst setting at the end, by seed.
-
-    Seeds that lack a setting do not count. neighbours: of so many settings next to each other, the ones that end
-    closest together and highest: those whose worst is best, on the mean over seeds.
-    """
-    rows = frame[frame["learner.name"] == learner]
-    last = {}
-    for curve in style.curves(rows) if len(rows) else []:
-        runs = ends(rows[rows["run"].isin(curve.rows["run"])], "accuracy")
-        last[curve.name] = runs.set_index("seed")["last"]
-    table = pd.DataFrame(last).dropna()
-    if neighbours and table.shape[1] > neighbours:
-        worst = [table.iloc[:, i : i + neighbours].mean().min() for i in range(table.shape[1] - neighbours + 1)]
-        start = int(np.argmax(worst))
-        table = table.iloc[:, start : start + neighbours]
-    return table.max(axis=1) - table.min(axis=1) if table.shape[1] > 1 else pd.Series(dtype=float)

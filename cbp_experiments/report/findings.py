@@ -10,15 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from cbp_experiments.figures import style
-from cbp_experiments.report.changes import (
-    Change,
-    against,
-    change,
-    changes,
-    corrected,
-    last_by_seed,
-    spread_by_seed,
-)
+from cbp_experiments.report.changes import Change, against, changes, last_by_seed
 
 KEPT = 1.0  # percentage points of accuracy that may be lost where it is said to be kept
 UNITS = {
@@ -31,10 +23,14 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence with its numbers. agrees: whether they show what the paper says; None: too few runs to say."""
+    """A sentence with its numbers. agrees: whether they show what the paper says; None: too few runs to say.
+
+    claim: whether the paper says anything of it.
+    """
 
     text: str
     agrees: bool | None
+    claim: bool = True
 
 
 def moves(frame: pd.DataFrame, metric: str, claim: str) -> list[Finding]:
@@ -111,22 +107,6 @@ def best_of(frame: pd.DataFrame, learner: str) -> list[Finding]:
     return [
         Finding(f"Mean accuracy at the end: {text}. {label(learner)} is {'; '.join(said)}{_tests(len(found))}.", agrees)
     ]
-
-
-def steadier(frame: pd.DataFrame, learner: str, others: Sequence[str], neighbours: int | None = None) -> list[Finding]:
-    """Whether the settings of `learner` end closer together than those of each of the others."""
-    ours = spread_by_seed(frame, learner, neighbours)
-    which = f"{neighbours} neighbouring settings" if neighbours else "all settings"
-    found = []
-    for c in corrected([change(other, spread_by_seed(frame, other), ours) for other in others]):
-        text = (
-            f"Between the best and the worst of {which} of {label(learner)}: {c.last:.2f} points at the end; of "
-            f"{label(c.name)}: {c.start:.2f} points; {moved(c, 'accuracy', len(others))}"
-            f"{'' if c.rises or c.falls or not c.known else ': not apart'}."
-        )
-        nothing = f"{label(learner)} against {label(c.name)}: no complete runs to compare."
-        found.append(Finding(text if c.seeds else nothing, c.falls if c.known else None))
-    return found
 
 
 def label(learner: str) -> str:

@@ -13,11 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about, size
-from cbp_experiments.figures.draw import PAPER, loader, picture, sources_of, write_figure
+from cbp_experiments.figures.draw import PAPER, PUBLISHED, loader, picture, write_figure
 from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
 from cbp_experiments.report.docs import write_docs
-from cbp_experiments.report.parts import VERDICTS, gaps, parts
+from cbp_experiments.report.parts import VERDICTS, Drawn, gaps, parts
 from cbp_experiments.report.tables import COLUMNS, Row, methods
 from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source
@@ -44,18 +44,23 @@ def table(source: Source, results_dir: Path) -> Table:
     return Table(source.name, facts, rows, gaps(source, results_dir))
 
 
-def png(name: str, sources: Sequence[Source]) -> str:
+def png(drawn: Drawn) -> str:
     """The figure as a data URI."""
     buffer = BytesIO()
-    write_figure(picture(name, sources), buffer)
+    write_figure(picture(*drawn), buffer)
     return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
+
+
+def words(drawn: Drawn) -> str:
+    """What a picture says beside its lines."""
+    return f"{drawn.entry.heading}. {drawn.entry.caption(drawn.sources)}"
 
 
 def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
     """How large the runs are, against the published ones: the experiments of each size."""
     found: dict[str, list[str]] = {}
     for source in sources:
-        if source.frame is not None:
+        if source.frame is not None and not source.is_tuning:
             found.setdefault(size(source.frame) or "of no named scale", []).append(source.name)
     return found
 
@@ -63,7 +68,7 @@ def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
 def page(results_dir: Path, scale: str | None = None) -> str:
     """The page as HTML, the same for the same runs. Raises ConfigError when there are no runs at all."""
     load = loader(results_dir, scale)
-    names = dict.fromkeys(experiment for entry in PAPER.values() for experiment in entry.experiments)
+    names = dict.fromkeys(experiment for entry in PAPER.values() for experiment in entry.experiments + entry.published)
     sources = [load(name) for name in names]
     if all(source.frame is None for source in sources):
         command = f"{provenance.COMMAND}{next(iter(names))}"
@@ -76,15 +81,14 @@ def page(results_dir: Path, scale: str | None = None) -> str:
         undefined=StrictUndefined,
     )
     found = parts(load, results_dir)
-    shown = {part.name: sources_of(part.name, load) for part in found if part.there}
     return environment.get_template("page.html").render(
         parts=found,
-        pictures={name: png(name, drawn) for name, drawn in shown.items()},
-        captions={name: PAPER[name].caption(drawn) for name, drawn in shown.items()},
+        pictures={part.name: [(png(drawn), words(drawn)) for drawn in part.drawn] for part in found},
         tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],
         columns=COLUMNS,
         sizes=sizes(sources),
         verdicts=VERDICTS,
+        at_published=PUBLISHED,
     )
 
 

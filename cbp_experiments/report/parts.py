@@ -1,10 +1,10 @@
 """What is to be said about each figure, for every page that says it: report.html and docs/reproduction.md."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from cbp_experiments.figures.draw import PAPER, Load, sources_of
+from cbp_experiments.figures.draw import PAPER, Entry, Load, empty, shown, sources_of
 from cbp_experiments.report import provenance
 from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS
@@ -13,19 +13,26 @@ from cbp_experiments.sources import Source
 VERDICTS = {True: "agrees with the paper", False: "not shown", None: "cannot be said"}
 
 
+class Drawn(NamedTuple):
+    """A figure, and what it is drawn from."""
+
+    entry: Entry
+    sources: list[Source]
+
+
 @dataclass(frozen=True)
 class Part:
-    """A figure, and what its runs say.
+    """A figure of the paper, and what its runs say.
 
-    there: whether any of its runs are, or it needs none. untested, reasons: as a Section has them, as far as they hold
-    for these runs. missing: a sentence for what is missing, left out or mixed. made: where the runs come from, an
-    experiment each.
+    drawn: itself, and after it the one at the published settings, if that is another; nothing where there are no runs.
+    untested, reasons: as a Section has them, as far as they hold for these runs. missing: a sentence for what is
+    missing, left out or mixed. made: where the runs come from, an experiment each.
     """
 
     name: str
     title: str
     paper: str
-    there: bool
+    drawn: list[Drawn]
     findings: list[Finding]
     untested: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -35,48 +42,61 @@ class Part:
     @property
     def verdict(self) -> str:
         """The sum of the findings, in a few words."""
-        if not self.there:
+        if not self.drawn:
             return "no runs"
-        if not self.findings:
-            return ""
         agreeing, differing, unknown = (len(self.found(agrees)) for agrees in (True, False, None))
-        if agreeing == len(self.findings):
+        claims = agreeing + differing + unknown
+        if not claims:
+            return ""
+        if agreeing == claims:
             return VERDICTS[True]
-        counts = [f"agrees in {agreeing} of {len(self.findings)} points"] if agreeing + differing else []
+        counts = [f"agrees in {agreeing} of {claims} points"] if agreeing + differing else []
         return ", ".join([*counts, *([f"{unknown} cannot be said"] if unknown else [])])
 
     @property
     def agrees(self) -> bool | None:
-        verdicts = [finding.agrees for finding in self.findings]
-        return False if False in verdicts else None if None in verdicts or not self.there else True
+        return False if self.found(False) else None if self.found(None) or not self.drawn else True
 
     def found(self, agrees: bool | None) -> list[Finding]:
-        """The findings of this verdict, in their order."""
-        return [finding for finding in self.findings if finding.agrees is agrees]
+        """The findings of this verdict on what the paper says, in their order."""
+        return [finding for finding in self.findings if finding.claim and finding.agrees is agrees]
+
+    @property
+    def beside(self) -> list[Finding]:
+        """The findings on what the paper says nothing of."""
+        return [finding for finding in self.findings if not finding.claim]
 
 
 def parts(load: Load, results_dir: Path) -> list[Part]:
     """Every figure of the paper."""
-    return [part(name, sources_of(name, load), results_dir) for name in PAPER]
+    return [part(name, load, results_dir) for name in PAPER]
 
 
-def part(name: str, sources: Sequence[Source], results_dir: Path) -> Part:
-    """One figure, looked at."""
-    section = SECTIONS[name]
-    frames = [source.frame for source in sources]
-    findings = section.look(frames)
-    published = all(frame is not None and "scale" in frame and set(frame["scale"]) == {"paper"} for frame in frames)
+def part(name: str, load: Load, results_dir: Path) -> Part:
+    """One figure, looked at; where it has no runs but those at the published settings, these."""
+    wanted, section = PAPER[name], SECTIONS[name]
+    entry, beneath = shown(wanted, load), wanted.at_published
+    first, published = sources_of(wanted, load), sources_of(beneath, load)
+    sources = first if entry is wanted else published
+    has_published = entry is wanted and bool(published) and not empty(published)
+    named = first + published if has_published or empty(first) else first
+    drawn = [Drawn(entry, sources), *([Drawn(beneath, published)] if has_published else [])]
+    findings = section.look([source.frame for source in sources])
     return Part(
         name=name,
-        title=PAPER[name].title,
+        title=entry.heading,
         paper=section.paper,
-        there=not sources or any(frame is not None for frame in frames),
+        drawn=[] if empty(sources) else drawn,
         findings=findings,
-        untested=() if published else section.untested,
-        reasons=() if all(finding.agrees for finding in findings) else section.reasons,
-        missing=[line for source in sources for line in gaps(source, results_dir)],
-        made=[provenance.made(source) for source in sources if source.frame is not None],
+        untested=() if all(map(at_paper_scale, sources)) else section.untested,
+        reasons=() if all(finding.agrees for finding in findings if finding.claim) else section.reasons,
+        missing=[line for source in named for line in gaps(source, results_dir)],
+        made=[provenance.made(source) for source in named if source.frame is not None],
     )
+
+
+def at_paper_scale(source: Source) -> bool:
+    return source.frame is not None and "scale" in source.frame and set(source.frame["scale"]) == {"paper"}
 
 
 def gaps(source: Source, results_dir: Path) -> list[str]:

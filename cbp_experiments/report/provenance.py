@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cbp_experiments.figures.captions import about, fallen
-from cbp_experiments.sources import Source
+from cbp_experiments.figures.captions import about, fallen, tried
+from cbp_experiments.sources import TUNE, TUNING, Source
 from cbp_experiments.summary import show
 from cbp_experiments.words import count, duration
 
@@ -18,7 +18,7 @@ class Made:
     """The runs of an experiment, in words.
 
     what: seeds, data, sizes, and how many of them collapsed. time: the sum over the runs, which may have been trained
-    side by side.
+    side by side. Of a tuning, time and commits are empty: its tables do not say.
     """
 
     command: str
@@ -30,20 +30,26 @@ class Made:
 
 
 def made(source: Source) -> Made:
-    """What run.json says of the runs of an experiment that is there."""
+    """What run.json says of the runs of an experiment that is there; what is known of those of a tuning."""
     assert source.frame is not None
     facts = source.facts
+    if source.is_tuning:
+        learners = ",".join(source.frame["learner.name"].unique())
+        command = f"{TUNE}{source.name.removeprefix(TUNING)} learner={learners}"
+        runs = f"{count(len(facts), 'run')}; results/{source.name}/LEARNER/settings.csv"
+        versions = f"version {_distinct(facts, 'numbers')} of the numerics"
+        return Made(command, tried(source.frame), runs, time="", versions=versions, commits="")
     status = facts["status"].value_counts()
     others = [f"{status[name]} of them {name}" for name in ("incomplete", "diverged") if name in status]
     runs = ", ".join([count(len(facts), "run"), *others])
     seconds = facts["wall_seconds"].sum() if "wall_seconds" in facts else 0.0
     names = [column for column in facts if column.startswith("versions.")]
-    versions = [f"{name.removeprefix('versions.')} {text}" for name in names if (text := _distinct(facts, name))]
+    parts = [f"{name.removeprefix('versions.')} {text}" for name in names if (text := _distinct(facts, name))]
     engines = [f"engine {_distinct(facts, 'engine')}", f"on {_distinct(facts, 'device')}"]
     commits = _distinct(facts, "git_commit", COMMIT_DIGITS) or "none recorded"
     return Made(
         f"{COMMAND}{source.name}{_scale(source.frame)}", f"{about(source.frame)}{fallen(source.frame)}", runs,
-        duration(seconds), ", ".join([*versions, " ".join(engines)]), commits,
+        duration(seconds), ", ".join([*parts, " ".join(engines)]), commits,
     )  # fmt: skip
 
 

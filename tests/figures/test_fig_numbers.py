@@ -1,15 +1,19 @@
 """The paper's figures: the numbers that each of them plots, from frames made by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 
 from cbp_experiments.figures import fig2a as picture
-from cbp_experiments.figures.draw import FIGURES, PAPER
+from cbp_experiments.figures.captions import heading
+from cbp_experiments.figures.draw import FIGURES, PAPER, TUNED
 from cbp_experiments.figures.fig1 import fig1
 from cbp_experiments.figures.fig2a import fig2a
 from cbp_experiments.figures.fig2b import fig2b
@@ -18,13 +22,15 @@ from cbp_experiments.figures.fig4 import fig4
 from cbp_experiments.figures.fig5 import fig5
 from cbp_experiments.figures.fig6 import fig6
 from cbp_experiments.figures.fig7 import fig7
-from cbp_experiments.figures.fig8 import LEARNERS, fig8
+from cbp_experiments.figures.fig8 import LEARNERS, bounds, fig8, labelled, places, tick
 from cbp_experiments.figures.style import colour
 from cbp_experiments.sources import Source
 from cbp_experiments.streams.permuted_mnist import PermutedMNIST
 from tests.figures.frames import mean_lines, run, x, y
 
-BIN_100 = {"fig2b", "fig3", "fig4", "fig5", "fig6", "fig8"}  # a line has at most 100 points
+TUNINGS = ("fig8", "fig8_published_size")
+ROOT = Path(__file__).parents[2]
+BIN_100 = {"fig2b", "fig3", "fig4", "fig5", "fig6"}  # a line has at most 100 points
 
 
 def axes(count: int) -> list[Axes]:
@@ -149,31 +155,131 @@ def test_the_names_beside_the_lines_keep_their_order_and_apart() -> None:
     assert (gaps > 0.03 * (high - low)).all()
 
 
-def test_figure_8_is_a_panel_a_learner_and_the_ends_of_all() -> None:
-    rates = pd.concat([pair("cbp", 60, {"learner.replacement_rate": rate}, 20) for rate in (1e-4, 1e-5)])
-    frame = pd.concat([rates, pair("bp", 50, {"learner.step_size": 0.01}, 20)])
-    *panels, last = fig8(frame, axes(8))
-    shown = {learner: mean_lines(ax) for learner, ax in zip(LEARNERS, panels, strict=True)}
-    assert list(shown["cbp"]) == ["1e-05", "0.0001"]
-    assert y(shown["cbp"]["0.0001"]) == [*np.arange(60.0, 80.0)]
-    assert list(shown["bp"]) == ["BP"]
-    assert shown["adam"] == {}
-    assert panels[LEARNERS.index("adam")].get_title("left") == "Adam: no runs"
-    assert {name: y(line) for name, line in mean_lines(last).items()} == {
-        "BP": [68.5],
-        "CBP, replacement rate 1e-05": [78.5],
-        "CBP, replacement rate 0.0001": [78.5],
-    }
-    intervals = [y(line) for line in last.lines if len(x(line)) == 2]
+def tried(learner: str, means: dict[tuple[float, float], float], key: str, status: str = "complete") -> pd.DataFrame:
+    """Two seeds, a point below and above the mean of each setting, of a step size and a value of `key`."""
+    rows = [
+        {
+            "accuracy": mean + side,
+            "tasks": 200,
+            "chosen": mean == max(means.values()),
+            "run": f"{learner}_{step}_{value}_seed{1000 + seed}",
+            "status": status,
+            "seed": 1000 + seed,
+            "numbers": 1,
+            "learner.name": learner,
+            "learner.step_size": step,
+            key: value,
+        }
+        for (step, value), mean in means.items()
+        for seed, side in ((0, -1.0), (1, 1.0))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_figure_8_is_a_panel_a_learner() -> None:
+    l2 = tried("l2", {(s, d): 80 + 1000 * s + d for s in (0.001, 0.01) for d in (1e-4, 1e-3)}, "learner.weight_decay")
+    bp = tried("bp", {(s, 0.0): 70 + 100 * s for s in (0.001, 0.01)}, "learner.nothing").drop(columns="learner.nothing")
+    panels = dict(zip(LEARNERS, fig8(pd.concat([l2, bp]), axes(8)), strict=True))
+    assert panels["adam"].get_title("left") == "Adam: no runs"
+    assert panels["bp"].get_title("left") == "BP: step size"
+    legend = panels["l2"].get_legend()
+    assert legend is not None
+    assert legend.get_title().get_text() == "L2: weight decay"
+    lines = mean_lines(panels["l2"])
+    assert {name: y(line) for name, line in lines.items()} == {"1e-3": [81.0001, 81.001], "0.01": [90.0001, 90.001]}
+    assert x(lines["0.01"]) == pytest.approx([-4, -3])
+    assert [label.get_text() for label in panels["l2"].get_xticklabels()] == ["1e-4", "1e-3"]
+    (star,) = [line for line in panels["l2"].lines if line.get_marker() == "*"]
+    assert (*x(star), *y(star)) == pytest.approx((-3, 90.001))
+    dots = [y(line) for line in panels["l2"].lines if line.get_label() == "_seed"]
+    assert [89.0001, 89.001] in dots
+    assert len(dots) == 4
+    bars = [bar for bar in panels["l2"].collections if isinstance(bar, LineCollection)]
     half = 12.706204736432095  # of two seeds, at ±1
-    assert intervals == [pytest.approx([mean - half, mean + half]) for mean in (68.5, 78.5, 78.5)]
+    assert bars[1].get_segments()[0][:, 1].tolist() == pytest.approx([90.0001 - half, 90.0001 + half])
+    (line,) = [line for line in panels["bp"].lines if line.get_label() == "_line"]
+    assert (*x(line), *y(line)) == pytest.approx((-3, -2, 70.1, 71))
+    assert {ax.get_ylim() for ax in panels.values()} == {bounds(pd.concat([l2, bp]))}
+
+
+def test_settings_far_below_the_others_are_outside_of_figure_8() -> None:
+    means = {(0.001, 10.0**-i): mean for i, mean in enumerate([80.0, 81.0, 82.0, 83.0, 20.0], start=2)}
+    frame = tried("l2", means, "learner.weight_decay")
+    # Quartiles 80 and 82: below 77 is out. The best run has 84, and 6 % of 84 - 80 are less than half a point.
+    assert bounds(frame) == (79.5, 84.5)
+    ax = fig8(frame, axes(8))[LEARNERS.index("l2")]
+    (below,) = [line for line in ax.lines if line.get_label() == "_below"]
+    assert (*x(below), *y(below)) == pytest.approx((-6, 79.65))
+    lost = frame.assign(status="diverged", accuracy=np.nan)
+    assert bounds(lost) == (0.0, 100.0)
+    fig8(lost, axes(8))
+
+
+def test_figure_8_shows_ratios_as_even_steps_and_ties_as_one_axis() -> None:
+    assert list(places(pd.Series([0.999, 0.9, 0.99])).values()) == pytest.approx([1, 2, 3])
+    assert places(pd.Series([0.1, 0.001])) == pytest.approx({0.001: -3, 0.1: -1})
+    assert places(pd.Series([0.0, 0.1, 0.5])) == {0.0: 0, 0.1: 1, 0.5: 2}
+    assert places(pd.Series(["b", "a"])) == {"a": 0, "b": 1}
+    assert [tick(value) for value in (1e-4, 1.5e-3, 0.01, 0.9999, 3)] == ["1e-4", "0.0015", "0.01", "0.9999", "3"]
+    assert labelled([0.0, 0.5, 1.0, 1.2, 6.0]) == [0.0, 1.0, 6.0]
+    assert labelled([2.0]) == [2.0]
+    means = {(0.01, decay): 80.0 for decay in (1e-4, 1e-3)}
+    snp = tried("snp", means, "learner.weight_decay").assign(
+        **{"learner.perturbation_std": lambda rows: rows["learner.weight_decay"] / 10}
+    )
+    assert fig8(snp, axes(8))[LEARNERS.index("snp")].get_title("left") == "SnP: weight decay with noise"
+
+
+def test_the_caption_of_figure_8_says_what_was_tried() -> None:
+    l2 = tried("l2", {(0.01, 1e-4): 80, (0.01, 1e-3): 81}, "learner.weight_decay")
+    lost = tried("snp", {(0.01, 1e-4): 80}, "learner.weight_decay", "diverged").assign(accuracy=np.nan)
+    text = FIGURES["fig8"].caption([Source("tuning/x", pd.concat([l2, lost]))])
+    assert text.splitlines()[1] == (
+        "tuning/x: 1 / 2 settings a learner, seeds 1000, 1001, 200 tasks. "
+        "Diverged, and left out with their settings: 2 runs of SnP."
+    )
+
+
+@pytest.mark.parametrize("name", ["fig4", "fig5", "fig6"])
+def test_two_sizes_are_one_below_the_other(name: str) -> None:
+    laptop = pair("cbp", 80, {"scale": "laptop", "data.tasks": 3, "data.task_length": 5000, "network.width": 100})
+    size = {"scale": "laptop", "data.tasks": 800, "data.task_length": 60_000, "data.source": "mnist"}
+    published = pair("cbp", 90, {**size, "network.width": 100})
+    both, one = (FIGURES[name].draw(*frames) for frames in ((laptop, published), (None, published)))
+    headings = ["Laptop scale: 5,000 images a task", "Published task size: 60,000 images a task, width 100"]
+    assert [title for ax in both.axes if (title := ax.get_title("left"))] == headings
+    assert [title for ax in one.axes if (title := ax.get_title("left"))] == headings[1:]
+    assert len(both.axes) == 2 * len(one.axes)
+    assert both.get_figheight() > 1.5 * one.get_figheight()
+    names = [text.get_text() for legend in both.legends for text in legend.get_texts()]
+    assert names == ([] if name == "fig4" else ["CBP"])
+
+
+def test_a_heading_says_no_more_than_the_runs() -> None:
+    assert heading(pair("cbp", 80)) == ""
+    assert heading(pair("cbp", 80, {"scale": "smoke"})) == "Smoke scale"
+
+
+def test_the_titles_say_which_settings_are_shown() -> None:
+    seeds = yaml.safe_load((ROOT / "conf" / "config.yaml").read_text())["tuning_seeds"]
+    assert f"tuned on seeds {seeds[0]} to {seeds[-1]}" == TUNED
+    assert {name for name, entry in FIGURES.items() if entry.heading.endswith(TUNED)} == {
+        "fig4",
+        "fig5",
+        "fig6",
+        "fig7",
+    }
+    published = FIGURES["fig7"].at_published
+    assert published.experiments == ("continual_imagenet/methods",)
+    assert published.heading == "Continual backpropagation on Continual ImageNet, at the published settings"
 
 
 def test_every_figure_of_the_paper_has_a_title_and_says_what_a_point_is() -> None:
-    assert list(PAPER) == ["fig1", "fig2a", "fig2b", "fig3", "fig4", "fig5", "fig6", "fig7", "fig8"]
+    assert list(PAPER) == ["fig1", "fig2a", "fig2b", "fig3", "fig4", "fig5", "fig6", "fig7", *TUNINGS]
     assert all(entry.title for entry in FIGURES.values())
+    over_tasks = {name: entry for name, entry in FIGURES.items() if entry.experiments and "fig8" not in name}
     source = Source("methods", pair("cbp", 0, {"data.tasks": 5000}))
-    captions = {name: entry.caption([source]) for name, entry in FIGURES.items() if entry.experiments}
+    captions = {name: entry.caption([source]) for name, entry in over_tasks.items()}
     assert {name for name, text in captions.items() if "Bins of 50 tasks" in text} == {"fig1", *BIN_100, "fig7"}
     assert "Bins of 125 tasks" in captions["demo"]
     assert {name for name, text in captions.items() if "thin lines: each seed" in text} == {
@@ -181,6 +287,6 @@ def test_every_figure_of_the_paper_has_a_title_and_says_what_a_point_is() -> Non
     }
     assert {name for name, text in captions.items() if "difference to CBP" in text} == {"fig4", "fig6", "fig7"}
     source = Source("methods", pair("cbp", 0, {"data.tasks": 300}))
-    captions = {name: entry.caption([source]) for name, entry in FIGURES.items() if entry.experiments}
+    captions = {name: entry.caption([source]) for name, entry in over_tasks.items()}
     assert {name for name, text in captions.items() if "Bins of 20 tasks" in text} == {"fig1", "fig7"}
     assert {name for name, text in captions.items() if "Bins of 3 tasks" in text} == BIN_100

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from cbp_experiments.figures import style
 from cbp_experiments.figures.captions import about, caption, frame_with_words, points
-from cbp_experiments.figures.draw import FIGURES, PAPER, draw, main
+from cbp_experiments.figures.draw import FIGURES, PAPER, draw, loader, main, picture, shown, sources_of
 from cbp_experiments.figures.four_panels import FEW, figure, four_panels
 from cbp_experiments.figures.panels import FINE, LABELS, Bins, as_published, every_task
 from cbp_experiments.sources import Missing, Source
@@ -220,9 +221,12 @@ def test_what_cannot_be_drawn_is_a_line(name: str, tmp_path: Path, capsys: pytes
     if name == "nothing":
         assert lines == [f"unknown figure nothing; there are: {', '.join(FIGURES)}"]
     else:
-        for experiment, line in zip(FIGURES[name].experiments, lines, strict=True):
-            assert line.startswith(f"no runs in {tmp_path / experiment}; make them with: python -m cbp_experiments -m ")
-            assert line.endswith(f" experiment={experiment}")
+        for experiment, line in zip(FIGURES[name].experiments + FIGURES[name].published, lines, strict=True):
+            command = f"-m experiment={experiment}"
+            if experiment.startswith("tuning/"):
+                tuning, learners = experiment.partition("/")[2], "bp,linear,l2,snp,dropout,onlinenorm,adam,cbp"
+                command = f"tune -m tuning={tuning} learner={learners}"
+            assert line == f"no runs in {tmp_path / experiment}; make them with: python -m cbp_experiments {command}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -232,9 +236,33 @@ def test_all_that_can_be_drawn_is_drawn(results: Path, capsys: pytest.CaptureFix
     (results / "methods").rename(results / "permuted_mnist" / "methods")
     assert main(["--results-dir", str(results)]) == 0
     printed = capsys.readouterr()
-    assert [line.partition(":")[0] for line in printed.out.splitlines()] == ["fig2a", "fig4", "fig5", "fig6"]
-    experiments = {experiment for entry in PAPER.values() for experiment in entry.experiments}
-    assert printed.err.count("no runs in ") == len(printed.err.splitlines()) == len(experiments) - 1
+    lines = printed.out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["fig2a", "fig4", "fig5", "fig6"]
+    for line in lines[1:]:
+        assert "; at the published settings; no runs in " in line
+        assert line.count("make them with: ") == 2  # the tuned runs, at two sizes
+    others = [entry for name, entry in PAPER.items() if name not in ("fig4", "fig5", "fig6")]
+    experiments = {experiment for entry in others for experiment in entry.experiments + entry.published}
+    assert printed.err.count("no runs in ") == len(printed.err.splitlines()) == len(experiments)
+
+
+def test_tuned_runs_go_before_those_at_the_published_settings(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / "permuted_mnist").mkdir()
+    for name in ("methods", "tuned"):
+        shutil.copytree(results / "demo", results / "permuted_mnist" / name)
+    assert main(["fig4", "--results-dir", str(results)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert "published settings" not in line
+    assert f"; no runs in {results / 'permuted_mnist' / 'tuned_published_size'}; " in line
+    load = loader(results)
+    assert shown(FIGURES["fig4"], load) is FIGURES["fig4"]
+    drawn = picture(FIGURES["fig4"], sources_of(FIGURES["fig4"], load))
+    assert drawn.get_suptitle() == "All methods on Online Permuted MNIST, tuned on seeds 1000 to 1002"
+    assert len(drawn.axes) == 1
+    published = shown(FIGURES["fig4"], lambda name: load(name.replace("tuned", "nothing")))
+    assert published == FIGURES["fig4"].at_published
 
 
 def test_no_runs_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

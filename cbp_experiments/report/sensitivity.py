@@ -1,0 +1,118 @@
+"""What a tuning says of how much learners depend on their hyperparameter, at the step size that is chosen.
+
+A `frame` is what `sources.load_tuning` returns. Accuracy is that over all tasks, on the tuning seeds; differences are
+paired by seed. The best setting is chosen on the same seeds, which makes the others look a little worse than they are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from cbp_experiments.analysis.tuning import Axis, axis_of
+from cbp_experiments.figures import style
+from cbp_experiments.report.changes import Change, change, corrected
+from cbp_experiments.report.findings import Finding, label, moved
+from cbp_experiments.summary import show
+
+ROUNDING = 1 + 1e-9
+DECADE = 10 * ROUNDING
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A learner along its hyperparameter, all else as in the chosen setting.
+
+    table: accuracy `[seeds, values]`, of the values, ascending, of which no run diverged; best: the chosen one.
+    """
+
+    learner: str
+    axis: Axis
+    others: dict[str, object]
+    table: pd.DataFrame
+    best: float
+
+    @property
+    def key(self) -> str:
+        return style.words(self.axis.key)
+
+    @property
+    def name(self) -> str:
+        others = [f"{style.words(key)} {show(value)}" for key, value in self.others.items()]
+        return ", ".join([label(self.learner), *others])
+
+    @property
+    def near(self) -> list[float]:
+        """The values no further than a factor of ten from the best."""
+        return [v for v in self.table if v <= self.best * DECADE and self.best <= v * DECADE]
+
+    @property
+    def spread(self) -> pd.Series:
+        """By seed, how far the worst of `near` (on the mean of the seeds) lies below the best."""
+        worst = self.table[self.near].mean().idxmin()
+        return self.table[self.best] - self.table[worst]
+
+    @property
+    def reaches(self) -> bool:
+        """Whether values were tried on both sides that are a factor of ten away."""
+        return min(self.table) * 10 <= self.best * ROUNDING and max(self.table) * ROUNDING >= self.best * 10
+
+
+def profile(frame: pd.DataFrame, learner: str) -> Profile | None:
+    """None where nothing is chosen."""
+    rows = frame[frame["learner.name"] == learner]
+    chosen = rows[rows["chosen"]]
+    if chosen.empty or chosen["accuracy"].isna().all():
+        return None
+    axis = axis_of(rows)
+    others = {key: chosen[key].iloc[0] for key in axis.others}
+    for key, value in others.items():
+        rows = rows[rows[key] == value]
+    table = rows.pivot(index="seed", columns=axis.key, values="accuracy").dropna(axis=1)
+    return Profile(learner, axis, others, table, chosen[axis.key].iloc[0])
+
+
+def comes_down(frame: pd.DataFrame) -> list[Finding]:
+    """For each learner, whether the lowest and the highest value tried are below the best; the paper has no claim."""
+    order = [name for name in style.COLOURS if name in set(frame["learner.name"])]
+    profiles = [found for name in order if (found := profile(frame, name))]
+    return [_sides(found) for found in profiles]
+
+
+def _sides(of: Profile) -> Finding:
+    values, best = list(of.table), of.table[of.best]
+    ends = {value: change("", best, of.table[value]) for value in (values[0], values[-1]) if value != of.best}
+    parts = [f"at {show(value)} {moved(c, 'accuracy')}" for value, c in ends.items()]
+    edge = "" if len(ends) == 2 else f"; {show(of.best)} is at the edge of what was tried"
+    still = [show(value) for value, c in ends.items() if not c.falls]
+    down = "it comes down on both sides" if len(ends) == 2 else "it comes down on the other side"
+    verdict = f"it has not come down at {' and '.join(still)}" if still else down
+    text = f"{of.name}: best with {of.key} {show(of.best)}, {best.mean():.2f} % over all tasks"
+    return Finding(f"{'; '.join([text, *parts])}{edge}{f': {verdict}' if ends else ''}.", None, claim=False)
+
+
+def steadier(frame: pd.DataFrame, learner: str, others: Sequence[str]) -> list[Finding]:
+    """Whether a learner loses less than each of the others, within a factor of ten around the best value of each."""
+    ours = profile(frame, learner)
+    theirs = [each for name in others if (each := profile(frame, name))]
+    if ours is None:
+        return []
+    changes = corrected([change(each.learner, each.spread, ours.spread) for each in theirs])
+    return [_steadier(ours, each, c, len(changes)) for each, c in zip(theirs, changes, strict=True)]
+
+
+def _steadier(ours: Profile, theirs: Profile, c: Change, tests: int) -> Finding:
+    text = (
+        f"Within a factor of ten of its best value, from the best to the worst: {_of(ours)} {c.last:.2f} points, "
+        f"{_of(theirs)} {c.start:.2f} points; {moved(c, 'accuracy', tests)}"
+    )
+    apart = "" if c.falls or c.rises or not c.known else ": not apart"
+    short = [each for each in (ours, theirs) if not each.reaches]
+    limits = "".join(f"; {label(each.learner)} was not tried that far on both sides" for each in short)
+    agrees = None if not c.known or (not ours.reaches and not c.rises) else c.falls
+    return Finding(f"{text}{apart}{limits}.", agrees)
+
+
+def _of(each: Profile) -> str:
+    near = each.near
+    return f"{label(each.learner)} ({each.key} {show(near[0])} to {show(near[-1])})"
