@@ -9,7 +9,8 @@ from omegaconf import DictConfig
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.hydra_errors import CONF, parse
-from cbp_experiments.results.tuned import check_name, read_choice, tuning_folder
+from cbp_experiments.results.files import exists
+from cbp_experiments.results.tuned import CHOICE, check_name, read_choice, tuning_folder
 
 PARAMS = "hydra.sweeper.params"  # where an option keeps its grid
 Compose = Callable[[list[str]], DictConfig]
@@ -68,6 +69,13 @@ def _tuned(overrides: list[str], line: Line, compose: Compose) -> list[str]:
     config = compose([text for text in overrides if not parse(text).is_sweep_override()])
     name = check_name(config.tuned)
     folder = tuning_folder(Path(config.results_dir).expanduser(), name, config.learner.name)
+    if not exists(folder / CHOICE):
+        there = any((each / "tuning" / f"{name}.yaml").is_file() for each in line.folders)
+        how = f"tuning={name}" if there else f"data={config.hydra.runtime.choices.data} tuned={name}"
+        raise ConfigError(
+            f"tuned={name}: no choice for {config.learner.name} ({folder / CHOICE} is not there); make it with: "
+            f"python -m cbp_experiments tune {how} learner={config.hydra.runtime.choices.learner}"
+        )
     values = read_choice(folder).values
     swept = config.hydra.sweeper.params or {}
     return [*(f"{key}={value}" for key, value in values.items() if key not in swept), *overrides]

@@ -1,6 +1,7 @@
 """Every YAML under conf/ makes a job."""
 
 import dataclasses
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import yaml
 
 from cbp_experiments.command_line import CONF, compose
 from cbp_experiments.config import Job, build_job
+from cbp_experiments.errors import ConfigError
 from cbp_experiments.hydra_errors import known_keys
 
 SCALES = [
@@ -39,6 +42,12 @@ def jobs(*arguments: str) -> list[Job]:
         return [build_job(job.config) for job in compose()]
 
 
+def tuned_by(experiment: Path, scale: str) -> str | None:
+    """The tuning whose choice an experiment takes at a scale, if any."""
+    value = yaml.safe_load((CONF / "experiment" / experiment).read_text()).get("tuned")
+    return value and (dict(re.findall(r"(\w+):(\w+)", value)).get(scale, value))
+
+
 def option(name: Path) -> str:
     return f"experiment={name.with_suffix('')}"
 
@@ -52,7 +61,14 @@ def test_every_option_makes_a_job(argument: str) -> None:
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=str)
-def test_every_experiment_makes_jobs_at_every_scale(experiment: Path, scale: str) -> None:
+def test_every_experiment_makes_jobs_at_every_scale(
+    experiment: Path, scale: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(CONF.parent)  # where the settings are that tuning has chosen
+    if (name := tuned_by(experiment, scale)) and not (CONF.parent / "results" / "tuning" / name).is_dir():
+        with pytest.raises(ConfigError, match=f"tuned={name}: no choice for .* python -m cbp_experiments tune "):
+            jobs(option(experiment), f"scale={scale}")
+        return
     made = jobs(option(experiment), f"scale={scale}")
     assert made
     for job in made:

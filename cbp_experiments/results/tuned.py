@@ -59,13 +59,8 @@ def tuning_folder(results_dir: Path, name: str, learner: str) -> Path:
 
 
 def read_choice(folder: Path) -> Choice:
-    """The choice in the folder of a tuning. Raises ConfigError when there is none, or it is damaged."""
+    """The choice in the folder of a tuning. Raises ConfigError when it is missing or damaged."""
     path = folder / CHOICE
-    if not exists(path):
-        raise ConfigError(
-            f"tuned={folder.parent.name}: no choice for {folder.name} ({path} is not there); make it with: "
-            f"python -m cbp_experiments tune learner={folder.name}"
-        )
     with reading(path):
         try:
             choice = Choice(**yaml.safe_load(path.read_text(encoding="utf-8")))
