@@ -18,8 +18,7 @@ from cbp_experiments.results.older import older_name
 from cbp_experiments.summary import settings
 from tests.command import call, files, metrics, train
 
-RESULTS = Path(__file__).parents[1] / "results"
-COPIED = ("permuted_mnist/methods", ("linear_*_seed[01]", "snp_*_seed[01]"))
+EXPERIMENT = "permuted_mnist"
 
 
 def as_then(run: Path) -> Path:
@@ -43,16 +42,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def present(tmp_path: Path) -> Path:
-    """Some committed runs, with their plan, under results/ in a folder of the test's."""
-    name, patterns = COPIED
-    experiment = tmp_path / "results" / name
-    for pattern in patterns:
-        for run in (RESULTS / name).glob(pattern):
-            shutil.copytree(run, experiment / run.name)
-    plan = json.loads((RESULTS / name / "planned.json").read_text())
-    there = {run: entry for run, entry in plan.items() if (experiment / run).exists()}
-    (experiment / "planned.json").write_text(json.dumps(there, indent=1) + "\n")
-    assert len(there) == 4
+    """Runs of two learners, with their plan, as they are when the first version of the numerics has made them."""
+    outcome = call("-m", "learner=linear,snp", "seeds=2", f"results_dir={tmp_path / 'results'}")
+    assert outcome.code == 0, outcome
+    runs = sorted((tmp_path / "results" / EXPERIMENT).glob("*_seed[01]"))
+    assert len(runs) == 4
+    for run in runs:
+        facts = json.loads((run / "run.json").read_text())
+        del facts["numbers"]
+        last = {"numbers": 1, "settings": facts.pop("settings")}
+        (run / "run.json").write_text(json.dumps(facts | last, indent=2) + "\n")
     return tmp_path / "results"
 
 
@@ -61,7 +60,7 @@ def older(present: Path, tmp_path: Path) -> Path:
     """The same in the older form."""
     folder = tmp_path / "older"
     shutil.copytree(present, folder)
-    experiment = folder / COPIED[0]
+    experiment = folder / EXPERIMENT
     plan = json.loads((experiment / "planned.json").read_text())
     then = {as_then(experiment / run).name: entry for run, entry in plan.items()}
     (experiment / "planned.json").write_text(json.dumps(dict(sorted(then.items())), indent=1) + "\n")
@@ -69,7 +68,7 @@ def older(present: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_renamed_runs_are_byte_for_byte_what_is_committed(present: Path, older: Path) -> None:
+def test_renamed_runs_are_byte_for_byte_what_they_would_be_now(present: Path, older: Path) -> None:
     assert set(metrics(older).values()) == set(metrics(present).values())
     assert main([str(older)]) == 0
     assert contents(older) == contents(present)
@@ -119,7 +118,7 @@ def test_whatever_interrupts_it_the_same_command_goes_on(
 
 
 def test_older_runs_are_read_as_they_are(present: Path, older: Path) -> None:
-    now, then = (load_experiment(folder / COPIED[0]) for folder in (present, older))
+    now, then = (load_experiment(folder / EXPERIMENT) for folder in (present, older))
     assert settings(then) == settings(now) == ["learner.name"]
     by = ["learner.name", "seed", "task"]
     told = [frame.sort_values(by).drop(columns="run").reset_index(drop=True) for frame in (now, then)]
@@ -127,8 +126,8 @@ def test_older_runs_are_read_as_they_are(present: Path, older: Path) -> None:
 
 
 def test_a_run_that_is_there_in_both_forms_counts_once(present: Path, older: Path) -> None:
-    experiment = present / COPIED[0]
-    (run, *_) = (older / COPIED[0]).glob("snp_*_seed0")
+    experiment = present / EXPERIMENT
+    (run, *_) = (older / EXPERIMENT).glob("snp_*_seed0")
     shutil.copytree(run, experiment / run.name)
     found = read_experiment(experiment)
     assert found.frame["run"].nunique() == 4
@@ -136,8 +135,8 @@ def test_a_run_that_is_there_in_both_forms_counts_once(present: Path, older: Pat
 
 
 def test_no_folder_is_overwritten_or_guessed(present: Path, older: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    experiment = older / COPIED[0]
-    (there, *_) = (present / COPIED[0]).glob("snp_*_seed0")
+    experiment = older / EXPERIMENT
+    (there, *_) = (present / EXPERIMENT).glob("snp_*_seed0")
     shutil.copytree(there, experiment / there.name)
     first, second = sorted(experiment.glob("linear_*"))
     wrong = second.with_name(second.name.replace("seed1", "seed8"))
@@ -156,7 +155,7 @@ def test_no_folder_is_overwritten_or_guessed(present: Path, older: Path, capsys:
 def test_a_class_of_the_users_own_is_found_from_the_current_folder(
     older: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    experiment = older / COPIED[0]
+    experiment = older / EXPERIMENT
     (run, *_) = experiment.glob("linear_*_seed0")
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["network"] = {TARGET: "nets_of_mine.Net", "width": 7, "shape": "round"}
@@ -177,13 +176,13 @@ def test_a_class_of_the_users_own_is_found_from_the_current_folder(
 def test_runs_that_were_planned_and_never_trained_keep_their_place_where_it_can_be_told(
     present: Path, older: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (gone, *_) = (older / COPIED[0]).glob("snp_*_seed1")
+    (gone, *_) = (older / EXPERIMENT).glob("snp_*_seed1")
     shutil.rmtree(gone)
-    path = older / COPIED[0] / "planned.json"
+    path = older / EXPERIMENT / "planned.json"
     never = {"bp_01234567_seed0": {"setting": "bp", "seed": 0, "scale": "laptop"}}
     path.write_text(json.dumps(json.loads(path.read_text()) | never))
     assert main([str(older)]) == 0
-    assert path.read_text() == (present / COPIED[0] / "planned.json").read_text()
+    assert path.read_text() == (present / EXPERIMENT / "planned.json").read_text()
     assert "1 planned run of which no seed was trained: the sweep's command plans them again" in capsys.readouterr().out
 
 

@@ -176,9 +176,9 @@ REFUSED = [
         ("tune", "learner=bp", "tuning_seeds=[7,3]", "seeds=5"),
         "tuning_seeds: seed 3 is one of the runs that are reported",
     ),
-    (("tune", "learner=bp", "tuning_seeds=2"), "tuning_seeds: seed 0 is one of the runs that are reported"),
-    (("tune", "learner=bp", "seeds=[1001]"), "tuning_seeds: seed 1001 is one of the runs"),
-    (("tune", "learner=bp", "tuning_seeds=[]"), "tuning_seeds must be a whole number or a list"),
+    (("tune", STEPS, "learner=bp", "tuning_seeds=2"), "tuning_seeds: seed 0 is one of the runs that are reported"),
+    (("tune", STEPS, "learner=bp", "seeds=[1001]"), "tuning_seeds: seed 1001 is one of the runs"),
+    (("tune", STEPS, "learner=bp", "tuning_seeds=[]"), "tuning_seeds must be a whole number or a list"),
     (("tune", "experiment=demo"), "tune takes no experiment; name the data and the learner"),
     (
         ("tune", "learner=batchnorm"),
