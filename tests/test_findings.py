@@ -9,7 +9,7 @@ from cbp_experiments.report.changes import best_twentieth, change, changes
 from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sensitivity import comes_down, steadier
 from cbp_experiments.report.tables import methods
-from tests.figures.frames import TASKS, ending, line, run, seeds
+from tests.figures.frames import ending, line, run, seeds
 
 
 def only(found: list[Finding]) -> Finding:
@@ -230,18 +230,44 @@ def test_each_size_has_its_sentences() -> None:
     assert sections.fig6([None, frames[1]]) == both[len(both) // 2 :]
 
 
-def test_the_lowest_setting_of_bp_against_the_linear_learner() -> None:
-    bp = [seeds("bp", 80, end, config={"learner.step_size": size}) for size, end in ((0.01, 60), (0.001, 75))]
-    level = only(sections.level_with_linear(pd.concat([*bp, seeds("linear", 60, 60)])))
-    assert level.agrees is True
-    assert level.text.startswith("BP, step size 0.01 ends at 61.5")
-    assert level.text.endswith("higher in 3 of 3 seeds: within 3 points.")
-    apart = only(sections.level_with_linear(pd.concat([*bp, seeds("linear", 50, 50)])))
-    assert apart.agrees is False
-    assert apart.text.endswith("further apart than 3 points.")
-    noisy = pd.concat([run("linear", seed, [end] * TASKS) for seed, end in enumerate((59.0, 62.0, 66.0))])
-    unclear = only(sections.level_with_linear(pd.concat([*bp, noisy])))
-    assert unclear.agrees is False
-    assert unclear.text.endswith("not shown to be within 3 points.")
-    one = only(sections.level_with_linear(pd.concat([*bp, run("linear", 0, [60.0] * TASKS)])))
-    assert one.agrees is None
+def imagenet(learner: str, levels: tuple[float, float, float], seed: int, size: float = 0.01) -> pd.DataFrame:
+    """100 tasks: ten at the first accuracy, up to the 50th at the second, then at the third; a point more a seed."""
+    first, early, late = (level + seed for level in levels)
+    return run(learner, seed, [first] * 10 + [early] * 40 + [late] * 50, config={"learner.step_size": size})
+
+
+def test_figure_1_is_told_from_tasks_11_to_50_and_from_the_linear_learner() -> None:
+    frame = pd.concat(
+        frame
+        for seed in range(3)
+        for frame in (
+            imagenet("bp", (78, 80, 70 + seed), seed, 0.01),
+            imagenet("bp", (70, 75, 55), seed, 0.03),
+            imagenet("linear", (74, 72, 71), seed),
+        )
+    )
+    small, large, above, below = sections.fig1([frame])
+    assert small.text.startswith(
+        "BP, step size 0.01: from 81.00 % in tasks 11 to 50 to 72.00 % in the last tenth, −9.00"
+    )
+    assert (small.agrees, large.agrees) == (True, True)
+    assert above.text.startswith(
+        "BP, step size 0.01: 79.00 % in the first ten tasks, above the linear learner with 75.00 %"
+    )
+    assert above.agrees is True
+    assert below.text.startswith("BP, step size 0.03: 56.00 % in the last tenth, below the linear learner with 72.00 %")
+    assert below.agrees is True
+
+
+def test_figure_1_says_what_is_not_so() -> None:
+    frame = pd.concat(
+        frame
+        for seed in range(3)
+        for frame in (imagenet("bp", (70, 70, 70 + 3 * seed), seed), imagenet("linear", (74, 72, 65), seed))
+    )
+    moved, above, below = sections.fig1([frame])
+    assert (moved.agrees, above.agrees, below.agrees) == (False, False, False)
+    assert "not apart" in moved.text
+    without = sections.fig1([frame[frame["learner.name"] == "bp"]])
+    assert [finding.agrees for finding in without[1:]] == [None, None]
+    assert all("no complete runs to compare" in finding.text for finding in without[1:])

@@ -56,17 +56,28 @@ def corrected(changes: Sequence[Change]) -> list[Change]:
     return [replace(c, difference=replace(c.difference, p=p)) for c, p in zip(changes, adjusted, strict=True)]
 
 
-def changes(frame: pd.DataFrame, metric: str, start: str = "first") -> list[Change]:
-    """From the first tenth of the tasks to the last, for each setting; start="best": from its best twentieth."""
+def changes(frame: pd.DataFrame, metric: str, start: str | tuple[int, int] = "first") -> list[Change]:
+    """From the first tenth of the tasks to the last, for each setting.
+
+    start: "best": from its best twentieth; (11, 50): from these tasks, the first and the last of them included.
+    """
     found = []
     for curve in style.curves(frame):
         rows = frame[frame["run"].isin(curve.rows["run"])]
         runs = ends(rows, metric)
         if start == "best":
             runs["first"] = best_twentieth(rows, metric).reindex(runs.index)
+        elif start != "first":
+            runs["first"] = of_tasks(rows, metric, *start).reindex(runs.index)
         by_seed = runs.set_index("seed")
         found.append(change(curve.name, by_seed["first"], by_seed["last"], collapsed(rows)))
     return found
+
+
+def of_tasks(rows: pd.DataFrame, metric: str, first: int, last: int) -> pd.Series:
+    """Mean of `metric` in these tasks, for each complete run."""
+    complete = rows[(rows["status"] == "complete") & rows["task"].between(first, last)]
+    return complete.groupby("run")[metric].mean()
 
 
 def best_twentieth(rows: pd.DataFrame, metric: str) -> pd.Series:

@@ -36,9 +36,7 @@ class Finding:
 def moves(frame: pd.DataFrame, metric: str, claim: str) -> list[Finding]:
     """Whether `metric` "falls" or "rises", as claimed, from the first tenth of the tasks to the last, per setting."""
     what = UNITS[metric][0]
-    return [
-        _finding(c, f"{what} {_from_to(c, metric)}: {_verdict(c)}", getattr(c, claim)) for c in changes(frame, metric)
-    ]
+    return [about(c, f"{what} {_from_to(c, metric)}: {verdict(c)}", getattr(c, claim)) for c in changes(frame, metric)]
 
 
 def loses(frame: pd.DataFrame) -> list[Finding]:
@@ -50,10 +48,10 @@ def loses(frame: pd.DataFrame) -> list[Finding]:
     for best, first in zip(changes(frame, "accuracy", "best"), changes(frame, "accuracy"), strict=True):
         text = (
             f"from {best.start:.2f} % in its best twentieth of the tasks to {best.last:.2f} % in the last tenth, "
-            f"{moved(best, 'accuracy')}: {_verdict(best)}. The first tenth: {first.start:.2f} %; to the last "
+            f"{moved(best, 'accuracy')}: {verdict(best)}. The first tenth: {first.start:.2f} %; to the last "
             f"{moved(first, 'accuracy')}"
         )
-        found.append(_finding(best, text, best.falls))
+        found.append(about(best, text, best.falls))
     return found
 
 
@@ -62,9 +60,9 @@ def keeps(frame: pd.DataFrame, learner: str) -> list[Finding]:
     found = []
     for c in changes(frame[frame["learner.name"] == learner], "accuracy"):
         kept, lost = c.difference.low > -KEPT, c.difference.high < -KEPT
-        verdict = "it loses less than" if kept else "it loses more than" if lost else "not told apart from a loss of"
-        text = f"{verdict} {KEPT:g} point" if c.known else _verdict(c)
-        found.append(_finding(c, f"accuracy {_from_to(c, 'accuracy')}: {text}", kept))
+        loss = "it loses less than" if kept else "it loses more than" if lost else "not told apart from a loss of"
+        text = f"{loss} {KEPT:g} point" if c.known else verdict(c)
+        found.append(about(c, f"accuracy {_from_to(c, 'accuracy')}: {text}", kept))
     return found
 
 
@@ -113,7 +111,7 @@ def label(learner: str) -> str:
     return style.LABELS.get(learner, learner)
 
 
-def _finding(c: Change, text: str, agrees: bool) -> Finding:
+def about(c: Change, text: str, agrees: bool) -> Finding:
     """About one setting; what cannot be said is not."""
     if not c.seeds:
         return Finding(f"{c.name}: no complete runs.", None)
@@ -158,7 +156,7 @@ def _named(c: Change) -> str:
     return f"{label(c.name)} ({moved(c, 'accuracy', 1) if c.seeds else 'no seed in common'}{collapsed})"
 
 
-def _verdict(c: Change) -> str:
+def verdict(c: Change) -> str:
     if not c.known:
         return "too few runs to say"
     return "it falls" if c.falls else "it rises" if c.rises else "not apart"

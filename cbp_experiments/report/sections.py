@@ -7,13 +7,13 @@ import pandas as pd
 
 from cbp_experiments.figures import style
 from cbp_experiments.figures.captions import size_name
-from cbp_experiments.report.changes import change, last_by_seed
-from cbp_experiments.report.findings import Finding, best_of, compare, keeps, loses, moved, moves
+from cbp_experiments.report.changes import change, changes, of_tasks
+from cbp_experiments.report.findings import Finding, about, best_of, compare, keeps, loses, moved, moves, verdict
 from cbp_experiments.report.sensitivity import comes_down, steadier
 from cbp_experiments.summary import ends
 
 Frames = Sequence[pd.DataFrame | None]
-LEVEL = 3.0  # percentage points: what is about on a level
+EARLY = (11, 50)  # tasks of Continual ImageNet, after those in which everybody is still getting better
 
 
 @dataclass(frozen=True)
@@ -53,29 +53,49 @@ def fig1(frames: Frames) -> list[Finding]:
     (frame,) = frames
     if frame is None:
         return []
-    return [*loses(only(frame, "bp")), *level_with_linear(frame)]
+    return [*falls(only(frame, "bp")), *begins_above_linear(frame), *ends_below_linear(frame)]
 
 
-def level_with_linear(frame: pd.DataFrame) -> list[Finding]:
-    """Whether the setting of BP that ends lowest ends within LEVEL of the linear learner, on the same seeds."""
-    curves = style.curves(only(frame, "bp")) if "bp" in set(frame["learner.name"]) else []
-    last = {c.name: ends(c.rows, "accuracy").set_index("seed")["last"] for c in curves}
-    complete = {name: values for name, values in last.items() if len(values)}
-    lowest = min(complete, key=lambda name: float(complete[name].mean()), default="")
-    linear = last_by_seed(frame, "linear", "accuracy")
-    c = change(lowest, linear, complete.get(lowest, pd.Series(dtype=float)))
-    if not c.seeds:
-        return [Finding("BP against the linear learner: no complete runs to compare.", None)]
-    level = c.difference.low > -LEVEL and c.difference.high < LEVEL
-    apart = c.difference.low > LEVEL or c.difference.high < -LEVEL
-    where = "within" if level else "further apart than" if apart else "not shown to be within"
+def falls(frame: pd.DataFrame) -> list[Finding]:
+    """Whether accuracy falls from the tasks of EARLY to the last tenth, at each step size."""
     return [
-        Finding(
-            f"{lowest} ends at {c.last:.2f} %, the linear learner at {c.start:.2f} %, {moved(c, 'accuracy')}"
-            f"{f': {where} {LEVEL:g} points' if c.known else ''}.",
-            level if c.known else None,
-        )
-    ]
+        about(c, f"from {c.start:.2f} % in tasks {EARLY[0]} to {EARLY[1]} to {c.last:.2f} % in the last tenth, "
+                 f"{moved(c, 'accuracy')}: {verdict(c)}", c.falls)
+        for c in changes(frame, "accuracy", EARLY)
+    ]  # fmt: skip
+
+
+def begins_above_linear(frame: pd.DataFrame) -> list[Finding]:
+    """Whether the step size of BP that is best over the first ten tasks is above the linear learner there."""
+    return against_linear(frame, lambda rows: of_tasks(rows, "accuracy", 1, 10), max, "in the first ten tasks", "above")
+
+
+def ends_below_linear(frame: pd.DataFrame) -> list[Finding]:
+    """Whether the step size of BP that ends lowest ends at or below the linear learner."""
+    return against_linear(frame, lambda rows: ends(rows, "accuracy")["last"], min, "in the last tenth", "below")
+
+
+def against_linear(
+    frame: pd.DataFrame,
+    measure: Callable[[pd.DataFrame], pd.Series],
+    choose: Callable[..., str],
+    when: str,
+    claim: str,
+) -> list[Finding]:
+    """The setting of BP with the highest or lowest (`choose`) mean of a measure by run, and the linear learner's."""
+    by_seed = {
+        (curve.learner, curve.name): measure(curve.rows).rename(index=curve.rows.groupby("run")["seed"].first())
+        for curve in style.curves(frame)
+    }
+    means = {name: values.mean() for (learner, name), values in by_seed.items() if learner == "bp" and len(values)}
+    linear = next((values for (learner, _), values in by_seed.items() if learner == "linear"), pd.Series(dtype=float))
+    if not means or linear.empty:
+        return [Finding("BP against the linear learner: no complete runs to compare.", None)]
+    chosen = choose(means, key=means.__getitem__)
+    c = change(chosen, linear, by_seed["bp", chosen])
+    where = "above" if c.rises else "below" if c.falls else "not apart from" if c.known else "next to"
+    text = f"{c.last:.2f} % {when}, {where} the linear learner with {c.start:.2f} %; {moved(c, 'accuracy')}"
+    return [about(c, text, c.rises if claim == "above" else c.falls)]
 
 
 def fig2b(frames: Frames) -> list[Finding]:
