@@ -138,7 +138,7 @@ def test_each_learner_has_its_grid_and_its_choice(folder: Path) -> None:
     outcome = tune("-m", "learner=l2,snp", "learner.step_size=0.01", *SHORT)
     assert outcome.code == 0, outcome
     for learner in ("l2", "snp"):
-        assert len(rows(learner)) == 5
+        assert len(rows(learner)) == 6
     for row in rows("snp"):  # what goes with a value that is tried is chosen with it
         assert float(row["learner.perturbation_std"]) == pytest.approx(0.1 * float(row["learner.weight_decay"]))
     values = {
