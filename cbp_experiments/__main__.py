@@ -40,7 +40,9 @@ def run() -> None:
     from cbp_experiments.hydra_errors import explain
 
     try:
-        status, tune = taken("status"), taken("tune")
+        tune = taken("tune")
+        status = taken("status")
+        tune = tune or taken("tune")
         if composed := compose(tune=tune):
             from cbp_experiments import (
                 jobs,

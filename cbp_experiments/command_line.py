@@ -116,6 +116,13 @@ def _options(arguments: Sequence[str]) -> Namespace:
         raise ConfigError("--config-path and --experimental-rerun are not supported; --config-dir adds configurations")
     if options.config_dir and not os.path.isdir(options.config_dir):
         raise ConfigError(f"--config-dir={options.config_dir} is not a folder")
+    if options.config_dir:
+        own = {path.relative_to(options.config_dir) for path in Path(options.config_dir).rglob("*.yaml")}
+        if both := sorted(path.as_posix() for path in own if (CONF / path).is_file()):
+            raise ConfigError(
+                f"{options.config_dir}/{both[0]} would be ignored: the package has an option of that name; give yours "
+                "another one"
+            )
     return options
 
 
@@ -146,7 +153,7 @@ def _grid(options: Namespace, overrides: list[str], tune: bool) -> list[Composed
 
 
 def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:
-    """What Hydra composes, with its own part under `hydra`. Configurations in --config-dir come before ours."""
+    """What Hydra composes, with its own part under `hydra`; from --config-dir, too."""
     check(overrides)
     if options.config_dir:
         search: Any = next((parse(text).value() for text in overrides if text.startswith("hydra.searchpath=")), [])

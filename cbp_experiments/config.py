@@ -104,6 +104,8 @@ def build_job(config: DictConfig) -> Job:
     tune, tuning_seeds = _true_or_false("tune", plain["tune"]), parse_seeds(plain["tuning_seeds"], "tuning_seeds")
     learner: Learner = values[SECTIONS.index("learner")]
     tuned = None if plain["tuned"] is None else check_name(plain["tuned"])
+    if tune and (tuned is None or not str(plain["experiment"]).startswith("tuning/")):
+        raise ConfigError("tune=true is for the command `tune`, and needs a name (tuned=...): cbp_experiments tune ...")
     if tune:
         _refuse_overlap("tuning_seeds", tuning_seeds, seeds, "is one of the runs that are reported (seeds=...)")
     elif tuned:

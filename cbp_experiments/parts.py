@@ -72,9 +72,14 @@ def _tuned(overrides: list[str], line: Line, compose: Compose) -> list[str]:
     if not exists(folder / CHOICE):
         there = any((each / "tuning" / f"{name}.yaml").is_file() for each in line.folders)
         how = f"tuning={name}" if there else f"data={config.hydra.runtime.choices.data} tuned={name}"
+        place = "".join(
+            f" {key}={config[key]}"
+            for key, usual in (("scale", "laptop"), ("results_dir", "results"))
+            if config[key] != usual
+        )
         raise ConfigError(
             f"tuned={name}: no choice for {config.learner.name} ({folder / CHOICE} is not there); make it with: "
-            f"python -m cbp_experiments tune {how} learner={config.hydra.runtime.choices.learner}"
+            f"python -m cbp_experiments tune {how} learner={config.hydra.runtime.choices.learner}{place}"
         )
     values = read_choice(folder).values
     swept = config.hydra.sweeper.params or {}

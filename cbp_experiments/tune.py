@@ -1,5 +1,6 @@
 """Settings chosen on seeds of their own: `python -m cbp_experiments tune`; the files that remain: results/tuned.py."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.jobs import run_jobs
 from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import FINISHED, load_experiment, locked
+from cbp_experiments.results.files import remove
 from cbp_experiments.results.naming import KIND, TARGET, flatten
 from cbp_experiments.results.tuned import (
     CHOICE,
@@ -42,7 +44,7 @@ def tune(composed: list[Composed]) -> int:
             raise ConfigError("tune: the option of tuning= leaves tune=false; take conf/tuning/default.yaml in it")
         grids.setdefault(job.results_dir / job.experiment, []).append((each, job))
     for folder, grid in grids.items():
-        refuse_others(folder, [job for _, job in grid])
+        check(folder, [job for _, job in grid])
     chosen = []
     for number, (folder, grid) in enumerate(grids.items(), start=1):
         jobs = [job for _, job in grid]
@@ -55,10 +57,17 @@ def tune(composed: list[Composed]) -> int:
     return 0 if all(chosen) else 1
 
 
-def refuse_others(folder: Path, jobs: Sequence[Job]) -> None:
-    """Raises ConfigError when settings.csv has runs that are not of this grid: they would be lost from it."""
+def check(folder: Path, jobs: Sequence[Job]) -> None:
+    """Raises ConfigError for a grid that names a setting twice or sweeps seeds.
+
+    And when settings.csv has runs that are not of this grid: they would be lost from it.
+    """
+    if any(job.seeds != jobs[0].seeds for job in jobs):
+        raise ConfigError("a grid has settings, each for all seeds: give the seeds once, tuning_seeds=[1000,1001,1002]")
     loaded = Loaded()
-    names = {run.name for job in jobs for run in plan(job, loaded(job))[-1]}
+    names = Counter(run.name for job in jobs for run in plan(job, loaded(job))[-1])
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise ConfigError(f"the grid of {folder.name} has a setting twice ({twice[0]}): name each value once")
     others = [row[RUN] for row in read_settings(folder) if row["numbers"] == str(NUMBERS) and row[RUN] not in names]
     if others:
         raise ConfigError(
@@ -85,6 +94,7 @@ def conclude(folder: Path, jobs: Sequence[Job]) -> bool:
         table = table_of(rows)
         selection = select(table)
         if selection is None:
+            remove(folder / CHOICE)
             print(f"{folder}: every setting has a run that diverged: nothing is chosen")
             return False
         write_choice(folder, choice_of(selection, jobs, int(table["tasks"].astype(int).max())))
@@ -174,4 +184,4 @@ def lines(selection: "Selection", learner: str, folder: Path) -> Iterator[str]:
 
 
 def words(setting: dict[str, Any] | None) -> str:
-    return ", ".join(f"{key}={value}" for key, value in (setting or {}).items())
+    return ", ".join(f"{key}={value}" for key, value in (setting or {}).items()) or "the only one"

@@ -117,10 +117,14 @@ def test_runs_of_another_grid_or_version_of_the_numerics(folder: Path) -> None:
 def test_a_damaged_table_is_said_in_one_line(folder: Path) -> None:
     tune(*SMALL, STEPS)
     path = folder / "results" / "tuning" / "permuted_mnist" / "bp" / "settings.csv"
-    path.write_text(path.read_text()[:-20])
-    outcome = tune(*SMALL, STEPS)
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "settings.csv is damaged" in outcome.err
+    whole = path.read_text()
+    for damaged in (whole[:-20], "", "garbage,,\n", whole.replace(",status,", ",")):
+        path.write_text(damaged)
+        outcome = tune(*SMALL, STEPS, "force=true")
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert outcome.err.count("settings.csv") == outcome.err.count("is damaged") == 1
+        assert path.read_text() == damaged
+    path.write_text(whole)
     choice = path.with_name("choice.yaml")
     for damage in (
         "learner: [",
@@ -132,6 +136,7 @@ def test_a_damaged_table_is_said_in_one_line(folder: Path) -> None:
         outcome = call("learner=bp", "tuned=permuted_mnist")
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
         assert "choice.yaml is damaged" in outcome.err
+        assert "Choice" not in outcome.err
 
 
 def test_each_learner_has_its_grid_and_its_choice(folder: Path) -> None:
@@ -179,6 +184,10 @@ REFUSED = [
     (("tune", STEPS, "learner=bp", "tuning_seeds=2"), "tuning_seeds: seed 0 is one of the runs that are reported"),
     (("tune", STEPS, "learner=bp", "seeds=[1001]"), "tuning_seeds: seed 1001 is one of the runs"),
     (("tune", STEPS, "learner=bp", "tuning_seeds=[]"), "tuning_seeds must be a whole number or a list"),
+    (("tune", "learner=bp", "learner.step_size=0.1,0.2,1e-1"), "the grid of bp has a setting twice"),
+    (("tune", STEPS, "learner=bp", "tuning_seeds=[50],[60]"), "a grid has settings, each for all seeds"),
+    (("tune", STEPS, "learner=bp", "tuned=null"), "tune=true is for the command `tune`, and needs a name"),
+    (("tune=true", "learner=bp"), "tune=true is for the command `tune`"),
     (("tune", "experiment=demo"), "tune takes no experiment; name the data and the learner"),
     (
         ("tune", "learner=batchnorm"),
@@ -200,6 +209,18 @@ def test_what_is_refused(arguments: tuple[str, ...], message: str, folder: Path)
     assert not list(folder.iterdir())
 
 
+def test_an_option_that_would_be_ignored_is_refused(folder: Path) -> None:
+    own = folder / "own" / "grid" / "permuted_mnist_bp.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# @package _global_\nhydra: {sweeper: {params: {learner.step_size: '0.1,0.2'}}}\n")
+    outcome = tune("learner=bp", "--config-dir=own")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "own/grid/permuted_mnist_bp.yaml would be ignored" in outcome.err
+    own.rename(own.with_name("mine.yaml"))
+    assert tune("learner=bp", "--config-dir=own", "grid=mine", *SHORT).code == 0
+    assert len(rows()) == 2
+
+
 def test_a_seed_that_has_chosen_is_not_reported(folder: Path) -> None:
     tune(*SMALL, STEPS)
     outcome = call("learner=bp", "tuned=permuted_mnist", "seeds=[3,1001]")
@@ -218,7 +239,7 @@ def test_a_launcher_trains_the_same_grid(folder: Path) -> None:
 
 
 def test_selection_by_hand() -> None:
-    tried = table({(1, 1): [70, 80], (1, 2): [76, 78], (1, 3): [71, 72], (3, 1): [60, 60], (9, 1): [10, 10]})
+    tried = table({(1.0, 1): [70, 80], (1.0, 2): [76, 78], (1.0, 3): [71, 72], (3.0, 1): [60, 60], (9.0, 1): [10, 10]})
     found = select(tried)
     assert found is not None
     assert (found.values, found.accuracy, found.settings) == ({"a": 1, "b": 2}, 77, 5)
@@ -247,6 +268,9 @@ def test_a_setting_that_diverges_is_not_chosen() -> None:
         ([0.9, 0.99, 0.999], 0.999, 0.9999),
         ([0.9, 0.99, 0.999], 0.9, 0.0),
         ([0.0, 0.1, 0.2], 0.0, None),
+        ([1e-5, 1e8], 1e-5, 1e-6),
+        ([1, 2], 1, None),
+        ([1, 2, 4], 4, 8),
     ],
 )
 def test_the_edge_of_a_grid_and_what_to_add(values: list[float], best: float, beyond: float | None) -> None:

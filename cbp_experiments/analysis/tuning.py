@@ -98,7 +98,8 @@ def select(table: pd.DataFrame) -> Selection | None:
 def next_value(tried: pd.Series, chosen: Any) -> float | None:
     """The value to try next if `chosen` is at the edge of those tried; None if it is not, or is 0 or no number.
 
-    Values are taken to be spaced by ratios; those that go towards 1 (decays) by the ratios of what they lack to 1.
+    Values are taken to be spaced by ratios, of 10 at most; those that go towards 1 (decays) by the ratios of what they
+    lack to 1.
     """
     values = sorted({float(value) for value in tried if isinstance(value, int | float | np.number)})
     if len(values) < 2 or isinstance(chosen, str | bool) or chosen not in (values[0], values[-1]) or chosen <= 0:
@@ -108,7 +109,9 @@ def next_value(tried: pd.Series, chosen: Any) -> float | None:
     edge, inner = (scale[0], scale[1]) if chosen == values[0] else (scale[-1], scale[-2])
     if inner <= 0:
         return None
-    beyond = float(f"{edge * edge / inner:.1g}")
+    beyond = float(f"{edge * min(max(edge / inner, 0.1), 10.0):.1g}")
+    if pd.api.types.is_integer_dtype(tried):
+        return round(beyond) if round(beyond) not in (0, chosen) else None
     return float(f"{1 - beyond:.12g}") if decays else beyond
 
 

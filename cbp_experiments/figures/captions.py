@@ -76,7 +76,7 @@ def tried(frame: pd.DataFrame) -> str:
     facts = [
         f"{number} settings a learner",
         f"seeds {', '.join(map(str, sorted(frame['seed'].unique())))}",
-        named(frame, "tasks", "{} tasks"),
+        named(frame[frame["status"] == "complete"], "tasks", "{} tasks"),
     ]
     diverged = frame[frame["status"] == "diverged"].groupby("learner.name")["run"].count()
     words = [f"{count(runs, 'run')} of {style.LABELS.get(name, name)}" for name, runs in diverged.items()]

@@ -23,7 +23,7 @@ HYPERPARAMETERS = {
     "learner.normalization_decay": "decay",
 }
 WIDTH = 2.2  # of a panel, inches
-LABELS = 6  # at most, along an axis
+CHARACTER, GAP = 0.075, 0.09  # inches, of the labels along an axis
 FENCE = 1.5  # quartile ranges below the lower quartile: lower settings are outside of the axes
 STAR: dict[str, Any] = {
     "marker": "*",
@@ -77,8 +77,7 @@ def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
     chosen = rows[rows["chosen"]]
     if len(chosen):
         ax.plot(at[chosen[axis.key].iloc[0]], chosen["accuracy"].mean(), color=style.colour(learner), zorder=5, **STAR)
-    shown = labelled(list(at.values()))
-    ticks = [(place, tick(value)) for value, place in at.items() if place in shown]
+    ticks = labelled([(place, tick(value)) for value, place in at.items()])
     ax.set_xticks(*map(list, zip(*ticks, strict=True)))
     ax.margins(x=0.08)
     if axis.others:
@@ -121,13 +120,14 @@ def places(values: pd.Series) -> dict[object, float]:
     return dict(zip(ordered, scale.tolist(), strict=True))
 
 
-def labelled(at: Sequence[float]) -> list[float]:
-    """Those of the ascending places that have room for a label."""
-    apart = (at[-1] - at[0]) / LABELS
-    shown = [at[0]]
-    for place in at[1:]:
-        if place - shown[-1] >= apart:
-            shown.append(place)
+def labelled(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Those of the ticks, ascending places and their labels, that have room for their label."""
+    inch = (ticks[-1][0] - ticks[0][0]) / WIDTH
+    shown = [ticks[0]]
+    for place, label in ticks[1:]:
+        before, previous = shown[-1]
+        if place - before >= inch * (CHARACTER * (len(previous) + len(label)) / 2 + GAP):
+            shown.append((place, label))
     return shown
 
 

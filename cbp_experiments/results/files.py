@@ -73,6 +73,8 @@ def reading(path: Path) -> Iterator[None]:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror}); delete its folder and run that run again"
         ) from error
+    except ConfigError:  # a ValueError, which says more
+        raise
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is damaged ({first_line(error)}); run that run again with force=true") from error
 

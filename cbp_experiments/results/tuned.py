@@ -9,8 +9,9 @@ files are what remains of them.
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from io import StringIO
 from operator import methodcaller
 from pathlib import Path
@@ -20,11 +21,14 @@ import yaml
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.provenance import NUMBERS
-from cbp_experiments.results.files import exists, reading, write_atomically
+from cbp_experiments.results.files import exists, first_line, reading, write_atomically
 
 SETTINGS, CHOICE = "settings.csv", "choice.yaml"
 # Columns of settings.csv beside the values tried, which stand between the first and the others.
 RUN, FACTS = "run", ("seed", "status", "accuracy", "last_tenth", "tasks", "numbers")
+
+
+NEEDED = {"learner", "values", "seeds", "tasks", "settings", "accuracy"}  # keys of choice.yaml
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,14 @@ def tuning_folder(results_dir: Path, name: str, learner: str) -> Path:
 def read_choice(folder: Path) -> Choice:
     """The choice in the folder of a tuning. Raises ConfigError when it is missing or damaged."""
     path = folder / CHOICE
-    with reading(path):
-        try:
-            choice = Choice(**yaml.safe_load(path.read_text(encoding="utf-8")))
-            if not isinstance(choice.values, dict) or not isinstance(choice.seeds, list):
-                raise TypeError("no values, or no seeds")
-        except TypeError as error:
-            raise ConfigError(f"{path} is damaged ({error}); the command `tune` writes it again") from error
+    with reading(path), _kept(path):
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = {each.name for each in fields(Choice)}
+        if not isinstance(content, dict) or not NEEDED <= content.keys() <= names:
+            raise _Damaged(f"not the keys {', '.join(sorted(NEEDED))}")
+        choice = Choice(**content)
+        if not isinstance(choice.values, dict) or not isinstance(choice.seeds, list):
+            raise _Damaged("no values, or no seeds")
     return choice
 
 
@@ -81,10 +86,11 @@ def read_settings(folder: Path) -> list[dict[str, str]]:
     path = folder / SETTINGS
     if not exists(path):
         return []
-    with reading(path):
-        rows = list(csv.DictReader(StringIO(path.read_text(encoding="utf-8"))))
-        if any(None in row.values() or not {RUN, *FACTS} <= row.keys() for row in rows):
-            raise ConfigError(f"{path} is damaged (a row or a column is cut short); delete it, `tune` writes it again")
+    with reading(path), _kept(path):
+        table = csv.DictReader(StringIO(path.read_text(encoding="utf-8")))
+        rows = list(table)
+        if not {RUN, *FACTS} <= set(table.fieldnames or ()) or any(None in (*row, *row.values()) for row in rows):
+            raise _Damaged("a row or a column is cut short")
     return rows
 
 
@@ -100,6 +106,22 @@ def write_settings(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
 def tried(folder: Path) -> set[str]:
     """The runs that settings.csv has, of the present version of the numerics."""
     return {row[RUN] for row in read_settings(folder) if row["numbers"] == str(NUMBERS)}
+
+
+class _Damaged(ValueError):
+    """What a file lacks."""
+
+
+@contextmanager
+def _kept(path: Path) -> Iterator[None]:
+    """A damaged file of a tuning is not replaced: it may be all that is left of its runs."""
+    try:
+        yield
+    except (ValueError, yaml.YAMLError, csv.Error) as error:
+        raise ConfigError(
+            f"{path} is damaged ({first_line(error)}); take it from a backup, or delete it: `tune` makes it again, "
+            "from the folders of its runs as far as they are there"
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -221,8 +221,13 @@ def test_figure_8_shows_ratios_as_even_steps_and_ties_as_one_axis() -> None:
     assert places(pd.Series([0.0, 0.1, 0.5])) == {0.0: 0, 0.1: 1, 0.5: 2}
     assert places(pd.Series(["b", "a"])) == {"a": 0, "b": 1}
     assert [tick(value) for value in (1e-4, 1.5e-3, 0.01, 0.9999, 3)] == ["1e-4", "0.0015", "0.01", "0.9999", "3"]
-    assert labelled([0.0, 0.5, 1.0, 1.2, 6.0]) == [0.0, 1.0, 6.0]
-    assert labelled([2.0]) == [2.0]
+    assert labelled([(0.0, "0"), (0.1, "1"), (1.0, "10"), (1.2, "12"), (6.0, "60")]) == [
+        (0.0, "0"),
+        (1.0, "10"),
+        (6.0, "60"),
+    ]
+    assert labelled([(0.0, "0.999"), (0.5, "0.9999"), (3.0, "1")]) == [(0.0, "0.999"), (3.0, "1")]
+    assert labelled([(2.0, "2")]) == [(2.0, "2")]
     means = {(0.01, decay): 80.0 for decay in (1e-4, 1e-3)}
     snp = tried("snp", means, "learner.weight_decay").assign(
         **{"learner.perturbation_std": lambda rows: rows["learner.weight_decay"] / 10}
