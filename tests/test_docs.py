@@ -13,6 +13,7 @@ from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS, Section
 from cbp_experiments.report.tables import methods
 from cbp_experiments.sources import Source
+from cbp_experiments.summarize import FILES, write_summary
 from tests.figures.frames import ending, run, seeds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +51,17 @@ def load(committed: Path) -> Load:
 def test_the_committed_page_is_what_the_committed_runs_render(committed: Path, load: Load) -> None:
     written = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
     assert written == docs.reproduction(load, committed), "write it: python scripts/report.py --docs"
+
+
+def test_the_committed_summaries_are_what_their_command_writes(committed: Path) -> None:
+    experiments = sorted({path.parent.parent for path in committed.glob("*/*/*/run.json")})
+    assert experiments
+    for folder in experiments:
+        write_summary(folder)  # beside the links to the runs
+        for name in FILES:
+            there = ROOT / "results" / folder.relative_to(committed) / name
+            assert there.exists() == (folder / name).exists(), there
+            assert not there.exists() or there.read_bytes() == (folder / name).read_bytes(), there
 
 
 def test_the_tables_of_the_readme_are_those_of_the_committed_runs(load: Load) -> None:
