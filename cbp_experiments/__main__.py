@@ -44,19 +44,15 @@ def run() -> None:
         status = taken("status")
         tune = tune or taken("tune")
         if composed := compose(tune=tune):
-            from cbp_experiments import (
-                jobs,
-            )  # PyTorch takes seconds to import: not for --help or a slip
-            from cbp_experiments import (
-                tune as tuning,
-            )
+            from cbp_experiments.jobs import run_jobs  # PyTorch takes seconds to import: not for --help or a slip
             from cbp_experiments.status import report
+            from cbp_experiments.tune import tune as choose
 
             if status:
                 sys.exit(report([(job.overrides, job.config) for job in composed]))
             if tune:
-                sys.exit(tuning.tune(composed))
-            jobs.run_jobs(composed)
+                sys.exit(choose(composed))
+            run_jobs(composed)
     except ConfigError as error:
         fail(str(error))
     except HydraException as error:  # when it instantiates a mechanism of the user's own

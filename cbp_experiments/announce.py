@@ -10,6 +10,7 @@ from cbp_experiments.measurements import Measurements
 from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results import load_experiment, numbers_of, recorded
 from cbp_experiments.results.tuned import SETTINGS
+from cbp_experiments.runs import DONE
 from cbp_experiments.words import count, duration
 
 TRIAL_SECONDS = 0.3
@@ -21,7 +22,7 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     `runs` holds (name, "new" | "continued" | "finished before" | "tabled", tasks done) for each seed.
     """
     stream = problem.stream
-    tasks_left = sum(stream.tasks - done for _, status, done in runs if status not in ("finished before", "tabled"))
+    tasks_left = sum(stream.tasks - done for _, status, done in runs if status not in DONE)
     updates = -(-stream.task_length // stream.batch_size)
     seeds, threads = _span(job.seeds), count(engine.workers * engine.threads, "thread")
     print(f"\n{job.experiment}: {job.learner.name}, {count(len(runs), 'run')} (seeds {seeds})")

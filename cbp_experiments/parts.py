@@ -46,7 +46,7 @@ def per_learner(line: Line, compose: Compose) -> list[list[str]]:
     without a grid, too.
     """
     parsed = [(text, parse(text)) for text in line.overrides]
-    base = compose([text for text, override in parsed if not override.is_sweep_override()])
+    base = compose(_without_sweeps(line.overrides))
     named = next((override for _, override in parsed if override.key_or_group == "learner"), None)
     swept = named is not None and named.is_sweep_override()
     if not (line.tune or (base.get("tuned") and not base.tune)) or (swept and not (line.multirun or line.tune)):
@@ -66,12 +66,15 @@ def per_learner(line: Line, compose: Compose) -> list[list[str]]:
 
 def _tuned(overrides: list[str], line: Line, compose: Compose) -> list[str]:
     """The overrides after those that the tuning has chosen for the learner; what is swept over is left to the sweep."""
-    config = compose([text for text in overrides if not parse(text).is_sweep_override()])
+    config = compose(_without_sweeps(overrides))
     name = check_name(config.tuned)
     folder = tuning_folder(Path(config.results_dir).expanduser(), name, config.learner.name)
     if not exists(folder / CHOICE):
-        there = any((each / "tuning" / f"{name}.yaml").is_file() for each in line.folders)
-        how = f"tuning={name}" if there else f"data={config.hydra.runtime.choices.data} tuned={name}"
+        how = (
+            f"tuning={name}"
+            if _is_option("tuning", name, line)
+            else f"data={config.hydra.runtime.choices.data} tuned={name}"
+        )
         place = "".join(
             f" {key}={config[key]}"
             for key, usual in (("scale", "laptop"), ("results_dir", "results"))
@@ -91,16 +94,15 @@ def _tuning(overrides: list[str], line: Line, compose: Compose) -> list[str]:
     parsed = {parse(text).key_or_group: parse(text) for text in overrides}
     if "experiment" in parsed:
         raise ConfigError("tune takes no experiment; name the data and the learner: tune data=... learner=...")
-    config = compose([text for text in overrides if not parse(text).is_sweep_override()])
+    config = compose(_without_sweeps(overrides))
     choices = config.hydra.runtime.choices
     ours = []
     if "tuning" not in parsed:
-        there = any((folder / "tuning" / f"{choices.data}.yaml").is_file() for folder in line.folders)
-        ours = [f"tuning={choices.data if there else 'default'}"]
+        ours = [f"tuning={choices.data if _is_option('tuning', choices.data, line) else 'default'}"]
     if "grid" not in parsed:
         stream = choices.data if "tuning" not in parsed else choices.tuning
         name = f"{stream}_{choices.learner}"
-        if any((folder / "grid" / f"{name}.yaml").is_file() for folder in line.folders):
+        if _is_option("grid", name, line):
             ours.append(f"grid={name}")
         elif not any(override.is_sweep_override() for override in parsed.values()):
             raise ConfigError(
@@ -108,6 +110,14 @@ def _tuning(overrides: list[str], line: Line, compose: Compose) -> list[str]:
                 "learner.step_size=0.01,0.003"
             )
     return [*ours, *overrides]
+
+
+def _without_sweeps(overrides: Sequence[str]) -> list[str]:
+    return [text for text in overrides if not parse(text).is_sweep_override()]
+
+
+def _is_option(group: str, name: str, line: Line) -> bool:
+    return any((folder / group / f"{name}.yaml").is_file() for folder in line.folders)
 
 
 def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:

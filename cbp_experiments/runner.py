@@ -25,11 +25,10 @@ from cbp_experiments.results import (
     run_name,
 )
 from cbp_experiments.results.tuned import tried
-from cbp_experiments.runs import Convoy, Run, Unusable
+from cbp_experiments.runs import DONE, Convoy, Run, Unusable
 from cbp_experiments.streams import Stream
 
 IN_FLIGHT_BYTES = 2**31  # runs that take turns on the cores stay in memory; no more of them than fit in this
-DONE = ("finished before", "tabled")  # what a run is that is not trained
 OTHER_FILES = 40  # that a process has open, or opens while it saves
 
 

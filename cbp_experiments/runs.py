@@ -13,6 +13,8 @@ from cbp_experiments.progress import say
 from cbp_experiments.results import FINISHED, RunFolder, numbers_of, recorded
 from cbp_experiments.results.files import first_line
 
+DONE = ("finished before", "tabled")  # the status of a run that is not to be trained
+
 
 @dataclass(eq=False)
 class Run:

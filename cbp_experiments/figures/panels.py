@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from cbp_experiments.analysis.comparisons import REFERENCE
 from cbp_experiments.analysis.statistics import paired
 from cbp_experiments.figures import style
 from cbp_experiments.summary import ends
@@ -20,7 +21,6 @@ LABELS = {
     "weight_magnitude": "Weight magnitude (mean |w|)",
     "effective_rank": "Effective rank (% of units)",
 }
-REFERENCE = "cbp"
 GAP = 0.016  # between the marks at the end of the lines, of the width of these
 
 

@@ -10,12 +10,10 @@ import re
 from operator import methodcaller
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about
 from cbp_experiments.figures.draw import Load
-from cbp_experiments.report.parts import parts
+from cbp_experiments.report.parts import parts, template
 from cbp_experiments.report.provenance import COMMAND
 from cbp_experiments.report.tables import FINAL, FIRST, Row, methods
 from cbp_experiments.results import write_atomically
@@ -48,14 +46,7 @@ def write_docs(checkout: Path, load: Load, results_dir: Path) -> list[Path]:
 
 def reproduction(load: Load, results_dir: Path) -> str:
     """docs/reproduction.md: every figure of the paper, and what the runs say to it."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-    )
-    return environment.get_template("reproduction.md").render(parts=parts(load, results_dir))
+    return template("reproduction.md", keep_trailing_newline=True).render(parts=parts(load, results_dir))
 
 
 def filled(text: str, load: Load) -> str:

@@ -9,15 +9,13 @@ from io import BytesIO
 from operator import methodcaller
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about, size
 from cbp_experiments.figures.draw import PAPER, PUBLISHED, loader, picture, write_figure
 from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
 from cbp_experiments.report.docs import write_docs
-from cbp_experiments.report.parts import VERDICTS, Drawn, gaps, parts
+from cbp_experiments.report.parts import VERDICTS, Drawn, gaps, parts, template
 from cbp_experiments.report.tables import COLUMNS, Row, methods
 from cbp_experiments.results import write_atomically
 from cbp_experiments.sources import Source
@@ -73,15 +71,8 @@ def page(results_dir: Path, scale: str | None = None) -> str:
     if all(source.frame is None for source in sources):
         command = f"{provenance.COMMAND}{next(iter(names))}"
         raise ConfigError(f"no runs of the paper's experiments in {results_dir}; make some with: {command}")
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     found = parts(load, results_dir)
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         parts=found,
         pictures={part.name: [(png(drawn), words(drawn)) for drawn in part.drawn] for part in found},
         tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],

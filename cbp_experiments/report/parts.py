@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
+
 from cbp_experiments.figures.draw import PAPER, Entry, Load, empty, shown, sources_of
 from cbp_experiments.report import provenance
 from cbp_experiments.report.findings import Finding
@@ -93,6 +95,19 @@ def part(name: str, load: Load, results_dir: Path) -> Part:
         missing=[line for source in named for line in gaps(source, results_dir)],
         made=[provenance.made(source) for source in named if source.frame is not None],
     )
+
+
+def template(name: str, *, keep_trailing_newline: bool = False) -> Template:
+    """The template of a page; in one of HTML, values are escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=select_autoescape(["html"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=keep_trailing_newline,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(name)
 
 
 def at_paper_scale(source: Source) -> bool:

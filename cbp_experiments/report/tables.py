@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from cbp_experiments.analysis.comparisons import REFERENCE
 from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.figures import style
-from cbp_experiments.figures.panels import REFERENCE
 from cbp_experiments.report.changes import Change, change, corrected
 from cbp_experiments.report.findings import UNITS, p_value, spread
 from cbp_experiments.summary import collapsed, ends, show
