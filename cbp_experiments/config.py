@@ -22,6 +22,7 @@ from cbp_experiments.results.tuned import check_name, read_choice, tuning_folder
 CHECKSUM_LENGTH = len("sha256:") + 8
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
 SECTIONS = ("data", "network", "learner", "engine", "metrics")
+GLOBAL_GROUPS = ("experiment", "grid", "published", "scale", "sizes", "tuning")  # their options set keys anywhere
 CIRCUMSTANCES = {"data": ("root",), "engine": ("workers", "graph")}  # keys that change no numbers, and no name
 EXPECTED = {
     float: "a number",
@@ -98,6 +99,9 @@ def build_job(config: DictConfig) -> Job:
         key, text = error.full_key or "configuration", str(error).splitlines()[0]
         mend = f"set it on the command line ({key}=...)" if isinstance(error, MissingMandatoryValue) else text
         raise ConfigError(f"{key} has no value; {mend}") from error
+    for group in GLOBAL_GROUPS:
+        if isinstance(plain.get(group), dict):
+            raise ConfigError(f"the option of {group}=... needs the line '# @package _global_' at the top of its file")
     _check_keys("", plain, [field.name for field in fields(Job) if field.name != "sections"], all_of_them=True)
     values, sections = zip(*(build(section, plain[section]) for section in SECTIONS), strict=True)
     results_dir, seeds = _folder(plain["results_dir"]), parse_seeds(plain["seeds"])

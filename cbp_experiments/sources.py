@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.results import plan_of, read_experiment
+from cbp_experiments.results import plan_of, read_experiment, results_dir_option
 from cbp_experiments.results.files import exists, reading
 from cbp_experiments.results.tuned import CHOICE, RUN, SETTINGS, read_choice, read_settings
 from cbp_experiments.summary import mixed, settings, show
@@ -93,7 +93,8 @@ def load_source(results_dir: Path, scale: str | None, name: str) -> Source:
         scales = sorted(whole["scale"].unique(), key=lambda s: SCALES.index(s) if s in SCALES else len(SCALES))
         chosen = scale or scales[0]
         if chosen not in scales:
-            raise ConfigError(f"no runs of {name} at scale {chosen} in {results_dir}, but at {', '.join(scales)}")
+            problem = f"no runs of {name} at scale {chosen} in {results_dir}, but at {', '.join(scales)}"
+            return Source(name, problem=problem, other_scales=tuple(scales))
         frame = whole[whole["scale"] == chosen].reset_index(drop=True)
         facts = facts[facts["run"].isin(frame["run"])].reset_index(drop=True)
         others = tuple(other for other in scales if other != chosen)
@@ -112,7 +113,8 @@ def load_tuning(results_dir: Path, name: str) -> Source:
     try:
         folders = sorted(path.parent for path in (results_dir / name).glob(f"*/{SETTINGS}"))
         if not folders:
-            command = f"{TUNE}{name.removeprefix(TUNING)} learner={','.join(TUNED_LEARNERS)}"
+            learners = f"learner={','.join(TUNED_LEARNERS)}"
+            command = f"{TUNE}{name.removeprefix(TUNING)} {learners}{results_dir_option(results_dir)}"
             raise ConfigError(f"no runs in {results_dir / name}; make them with: {command}")
         frame = pd.concat([_tried(folder) for folder in folders], ignore_index=True)
         undecided = [folder.name for folder in folders if not exists(folder / CHOICE)]

@@ -36,7 +36,7 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
                 at = f"{run.folder.progress()[0]} of {run.tasks} tasks done"
                 print(f"  {states[run.name]}: {run.name}, {at}{', in progress' if run.folder.in_progress() else ''}")
         if damaged := [str(run.folder.path) for run in runs if states[run.name] == "damaged"]:
-            print(f"  damaged run.json: {', '.join(damaged)}; delete the folder, and the command trains that run again")
+            print(f"  damaged: {', '.join(damaged)}; delete the folder, and the command trains that run again")
         if missing := [run.name for run in runs if states[run.name] == "missing"]:
             print(f"  missing: {', '.join(missing)}")
         folders[job.results_dir / job.experiment] += [run.folder.path for run in runs]
@@ -50,7 +50,7 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
 
 
 def state_of(run: Run) -> str:
-    """One of STATES. Raises ConfigError where run.json may not be read."""
+    """One of STATES. Raises ConfigError where the folder may not be read."""
     if run.tabled:
         return "complete"
     try:

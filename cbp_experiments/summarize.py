@@ -15,6 +15,7 @@ from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
 from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
+from cbp_experiments.sources import listed, missing_runs
 from cbp_experiments.summary import accuracies_of_runs, aligned, collapsed_lines, left_out, mixed, settings, show
 
 BINS = 40  # at most, of a run's tasks
@@ -78,11 +79,15 @@ def table(frame: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written: tables of it for the terminal, the files, and a line for each kind of folder left out."""
+    """What was written: tables of it for the terminal, the files, and a line for each kind of folder left out.
+
+    missing: the runs that are planned and not there, as `sources.listed` names them.
+    """
 
     tables: list[str]
     paths: list[Path]
     left_out: list[str]
+    missing: str
 
 
 def write_summary(folder: Path, name: str | None = None, against: str | None = None) -> Summary:
@@ -104,7 +109,8 @@ def write_summary(folder: Path, name: str | None = None, against: str | None = N
             if not path.is_file() or path.read_bytes() != content:
                 write_atomically(path, methodcaller("write", content))
     tables = [table(frame), *([] if differences.empty else [comparisons_text(differences)])]
-    return Summary(tables, [folder / file for file in contents], experiment.left_out)
+    missing = listed(missing_runs(folder, frame))
+    return Summary(tables, [folder / file for file in contents], experiment.left_out, missing)
 
 
 @guarded()
@@ -120,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print("\n\n".join(summary.tables), *summary.left_out, *summary.paths, sep="\n")
+    missing = [f"missing: {summary.missing}"] if summary.missing else []
+    print("\n\n".join(summary.tables), *missing, *summary.left_out, *summary.paths, sep="\n")
     return 0
 
 

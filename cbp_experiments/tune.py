@@ -170,10 +170,12 @@ def choice_of(selection: "Selection", jobs: Sequence[Job], tasks: int) -> Choice
 
 def lines(selection: "Selection", learner: str, folder: Path) -> Iterator[str]:
     """What is chosen, in words."""
+    from cbp_experiments.analysis.statistics import no_interval
+
     settings, lead = count(selection.settings, "setting"), selection.lead
     yield f"{learner}: best of {settings}: {words(selection.values)}, {selection.accuracy:.2f} % over all tasks"
     if lead:
-        interval = f" [{lead.low:.2f}, {lead.high:.2f}]" if lead.known else " (one seed, no interval)"
+        interval = f" [{lead.low:.2f}, {lead.high:.2f}]" if lead.known else f" ({no_interval(lead.n)})"
         yield f"  {lead.mean:.2f}{interval} points above the second, {words(selection.second)}"
     for key, beyond in selection.at_edge.items():
         edge = f"{key}={selection.values[key]:g} is at the edge of its grid"

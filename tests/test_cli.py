@@ -234,6 +234,9 @@ def test_yamls_of_the_users_own(folder: Path) -> None:
     assert "finished before" in folder_of_one.out
     (folder / "my" / "experiment" / "wrong.yaml").write_text("# @package _global_\nseedss: 3\n")
     assert "unknown key seedss; did you mean seeds?" in error("--config-dir=my", "experiment=wrong")
+    (folder / "my" / "experiment" / "tied.yaml").write_text("seeds: 3\n")
+    needed = "the option of experiment=... needs the line '# @package _global_' at the top of its file"
+    assert needed in error("--config-dir=my", "experiment=tied")
     (folder / "my" / "experiment" / "up.yaml").write_text("# @package _global_\nexperiment: ../up\n")
     assert "experiment=../up: it names a folder below results_dir" in error("--config-dir=my", "experiment=up")
 

@@ -118,7 +118,7 @@ def test_a_figure_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
         "\n**The paper.** It falls.\n"
         "\n**The runs**\n"
         "\n- `python -m cbp_experiments -m experiment=permuted_mnist/step_sizes`: "
-        "3 seeds, scale laptop: smaller than published.\n"
+        "3 seeds, scale laptop: smaller than published. 3 runs, 0 s of training in all.\n"
         "\n**Shown here**\n\n- It falls.\n- It falls.\n"
         "\n**Not shown here**\n\n- It rises.\n"
         "\n**Cannot be said**\n\n- One seed.\n"
@@ -166,7 +166,7 @@ def test_a_table_counts_collapsed_runs_where_chance_is_known() -> None:
 
 def test_a_table_with_little_to_compare() -> None:
     alone = pd.concat([ending("cbp", 80, 81), ending("bp", 70)])
-    assert [row.difference for row in methods(alone)] == ["", "+10.00 (one seed)"]
+    assert [row.difference for row in methods(alone)] == ["", "+10.00 (one seed, no interval)"]
     assert [row.difference for row in methods(ending("bp", 70, 71))] == [""]
     apart = pd.concat([run("cbp", 0, [80.0]), run("bp", 1, [70.0])])
     assert [row.difference for row in methods(apart)] == ["", ""]

@@ -95,11 +95,11 @@ def test_keeps_allows_a_point() -> None:
 
 
 def test_learners_are_compared_within_a_seed() -> None:
-    frame = pd.concat([seeds("bp", 70, 70), seeds("cbp", 80, 80, count=2)])
+    frame = pd.concat([seeds("bp", 70, 70, count=4), seeds("cbp", 80, 80)])
     finding = only(findings.compare(frame, "accuracy", "cbp", ["bp"], "above"))
     assert finding.text == (
-        "Accuracy at the end: CBP 80.50 %, above BP with 70.50 %; "
-        "+10.00 [+10.00, +10.00] points, higher in 2 of 2 seeds, p < 0.0001."
+        "Accuracy at the end: CBP 81.00 %, above BP with 71.00 %; "
+        "+10.00 [+10.00, +10.00] points, higher in 3 of 3 seeds, p < 0.0001."
     )
     assert finding.agrees is True
     assert only(findings.compare(frame, "accuracy", "cbp", ["bp"], "below")).agrees is False

@@ -157,7 +157,9 @@ def test_no_runs_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (tmp_path / "report.html").exists()
 
 
-def test_damaged_runs_are_said_on_the_page(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_runs_are_said(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(page_module, "png", lambda drawn: drawn.entry.title)
     name = folder_of(results, {"learner": {"name": "bp"}, "seed": 0}).path.name
     (results / "permuted_mnist" / "step_sizes").mkdir()
@@ -167,3 +169,7 @@ def test_damaged_runs_are_said_on_the_page(results: Path, monkeypatch: pytest.Mo
     assert main(["--results-dir", str(results)]) == 0
     page = (results / "report.html").read_text(encoding="utf-8")
     assert f"Results/permuted_mnist/step_sizes/{name}/run.json is damaged" in page
+    assert f"results/permuted_mnist/step_sizes/{name}/run.json is damaged" in capsys.readouterr().err
+    assert main(["--results-dir", str(results), "--scale", "paper"]) == 2
+    lacking = f"error: no runs of permuted_mnist/methods at scale paper in {results}, but at laptop\n"
+    assert capsys.readouterr().err == lacking

@@ -251,7 +251,7 @@ def test_a_checkpoint_writes_no_more_when_many_tasks_are_done(tmp_path: Path, mo
     rows = [row(task, 0.5) for task in range(1, 5001)]
     folder.save(rows[:-1], {"w": np.zeros(10)}, 1.0)
     metrics_before, checkpoint_before = os.stat(tmp_path / "metrics.csv"), os.stat(tmp_path / "checkpoint.npz")
-    texts = run_folder.metrics_csv
+    texts = metrics_csv
 
     def counted(rows: list[Row]) -> str:
         written.append(len(rows))
@@ -312,7 +312,9 @@ def test_a_run_that_diverged_at_once_is_one_row(tmp_path: Path) -> None:
 
 
 def test_nothing_there_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^no runs in \S+/demo; .* python -m cbp_experiments -m experiment=demo$"):
+    with pytest.raises(
+        ConfigError, match=r"^no runs in \S+/demo; .* python -m cbp_experiments -m experiment=demo results_dir="
+    ):
         load_experiment(tmp_path / "demo")
     with pytest.raises(ConfigError, match="experiment=mnist/width"):
         load_experiment(tmp_path / "mnist" / "width", "mnist/width")

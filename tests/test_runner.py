@@ -182,6 +182,18 @@ def test_a_damaged_run_of_the_job_is_an_error_before_anything_is_trained(file: s
     assert files(folder) == before
 
 
+def test_a_finished_run_without_its_rows_is_an_error(folder: Path) -> None:
+    train()
+    (path,) = folder.glob("**/metrics.csv")
+    rows = path.read_bytes()
+    path.unlink()
+    outcome = run("seeds=2")
+    line = f"error: {path.relative_to(folder)} is missing; run that run again with force=true\n"
+    assert (outcome.code, outcome.err) == (2, line)
+    train("force=true")
+    assert path.read_bytes() == rows
+
+
 def test_a_results_folder_that_fills_up_stops_the_job_with_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

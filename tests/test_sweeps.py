@@ -80,7 +80,7 @@ def test_a_lock_that_a_dead_process_left_holds_nobody_up(folder: Path) -> None:
     assert (left.path / ".lock").exists()
     assert not left.in_progress()
     outcome = call(*job, "results_dir=cut", base=())
-    assert "continued after task " in outcome.out
+    assert "  continued " in outcome.out
     assert "in progress" not in outcome.out
     assert {facts["status"] for facts in records(folder / "cut").values()} == {"complete"}
     assert not list((folder / "cut").glob("**/.lock"))
@@ -200,13 +200,16 @@ def test_status_of_diverged_runs_and_of_those_in_progress(folder: Path) -> None:
 
 def test_status_goes_on_after_a_damaged_run(folder: Path) -> None:
     train("learner=bp", "seeds=3")
-    damaged = sorted(folder.glob("results/*/bp_*/run.json"))[1]
+    damaged, hollow = sorted(folder.glob("results/*/bp_*/run.json"))[1:]
     damaged.write_text("{")
+    (hollow.parent / "metrics.csv").unlink()
     status = call("status", "learner=bp", "seeds=3")
     assert (status.code, status.err) == (1, "")
-    assert f"damaged run.json: {damaged.parent.relative_to(folder)}; delete the folder" in status.out
-    assert status.out.splitlines()[-1] == "3 runs: 2 complete, 1 damaged"
+    both = ", ".join(str(path.parent.relative_to(folder)) for path in (damaged, hollow))
+    assert f"damaged: {both}; delete the folder" in status.out
+    assert status.out.splitlines()[-1] == "3 runs: 1 complete, 2 damaged"
     shutil.rmtree(damaged.parent)
+    shutil.rmtree(hollow.parent)
     train("learner=bp", "seeds=3")
     assert call("status", "learner=bp", "seeds=3").code == 0
 

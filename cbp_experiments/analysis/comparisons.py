@@ -1,10 +1,11 @@
 """How far one setting lies above each other one of its experiment, paired by seed."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
-from cbp_experiments.analysis.statistics import Difference, holm, paired
+from cbp_experiments.analysis.statistics import Difference, holm, no_interval, paired
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.summary import accuracies_of_runs, aligned, setting_name, settings, show
 from cbp_experiments.words import count
@@ -76,18 +77,19 @@ def _text(rows: pd.DataFrame) -> str:
         f"{reference} minus each other setting, paired by seed:",
         *aligned(lines),
         "percentage points of accuracy; in brackets: 95 % t interval; above: seeds in which the difference is",
-        f"p: paired t test, Holm's correction for {count(tests, 'comparison')}",
+        *([f"p: paired t test, Holm's correction for {count(tests, 'comparison')}"] if tests else []),
     ]
     if of > 1:
         legend += [f"{reference} was chosen from {count(of, 'setting')} by accuracy over all tasks of these seeds"]
     return "\n".join(legend)
 
 
-def _cells(row: dict[str, object]) -> list[str]:
+def _cells(row: dict[str, Any]) -> list[str]:
     if not row["n"]:
         return ["-", "-", "-"]
     mean = f"{row['difference']:+.2f}"
-    if row["n"] == 1:
-        return [f"{mean} (one seed, no interval)", f"{row['above']} of 1", "-"]
+    above = f"{row['above']} of {row['n']}"
+    if pd.isna(row["low"]):
+        return [f"{mean} ({no_interval(row['n'])})", above, "-"]
     between = f"[{row['low']:+.2f}, {row['high']:+.2f}]"
-    return [f"{mean} {between}", f"{row['above']} of {row['n']}", f"{row['p_holm']:.2g}"]
+    return [f"{mean} {between}", above, f"{row['p_holm']:.2g}"]

@@ -30,7 +30,8 @@ class Difference:
     """The mean of n differences paired by seed, and its 95 % interval.
 
     p: of the two-sided t test against 0, or what `holm` made of it. above, below: how many seeds lie on each side of 0.
-    With n < 2 the ends and p are NaN; with no variance at all the ends are the mean, and p is 0, or 1 where it is 0.
+    The ends and p are NaN where n is below 2, and where there are two differences, the same by chance: a t test would
+    be certain. With no variance at all among more, the ends are the mean, and p is 0, or 1 where it is 0.
     """
 
     mean: float
@@ -44,7 +45,12 @@ class Difference:
     @property
     def known(self) -> bool:
         """Whether there is an interval."""
-        return self.n > 1
+        return not np.isnan(self.low)
+
+
+def no_interval(n: int) -> str:
+    """Why a difference of n seeds has no interval, in words."""
+    return f"{'one seed' if n < 2 else 'both seeds differ by the same'}, no interval"
 
 
 def t_intervals(table: pd.DataFrame) -> pd.DataFrame:
@@ -81,9 +87,10 @@ def paired(ours: pd.Series, theirs: pd.Series) -> Difference:
     found = (both["ours"] - both["theirs"]).to_numpy()
     differences = np.where(np.abs(found) <= rounding, 0.0, found)
     mean, above, below = float(differences.mean()), int((differences > 0).sum()), int((differences < 0).sum())
-    if n < 2:
+    same = np.ptp(differences) <= rounding
+    if n < 2 or (n == 2 and same and mean):
         return Difference(mean, np.nan, np.nan, np.nan, n, above, below)
-    if np.ptp(differences) <= rounding:
+    if same:
         return Difference(mean, mean, mean, 0.0 if mean else 1.0, n, above, below)
     test = ttest_rel(both["ours"], both["theirs"])
     low, high = test.confidence_interval(CONFIDENCE)

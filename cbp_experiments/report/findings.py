@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from cbp_experiments.analysis.statistics import no_interval
 from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, against, changes, last_by_seed
 
@@ -129,7 +130,7 @@ def moved(c: Change, metric: str, tests: int = 0) -> str:
     found = c.difference
     points = " points" if UNITS[metric][1] else ""
     if not c.known:
-        return f"{spread(c, metric)}{points} (one seed, no interval)"
+        return f"{spread(c, metric)}{points} ({no_interval(found.n)})"
     side = f"lower in {found.below}" if found.mean < 0 else f"higher in {found.above}"
     text = f"{spread(c, metric)}{points}, {side} of {found.n} seeds"
     return f"{text}, {p_value(c)}{_tests(tests)}" if tests else text

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about, size
-from cbp_experiments.figures.draw import PAPER, PUBLISHED, loader, picture, write_figure
+from cbp_experiments.figures.draw import PAPER, PUBLISHED, Load, loader, picture, write_figure
 from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
 from cbp_experiments.report.docs import write_docs
 from cbp_experiments.report.parts import VERDICTS, Drawn, gaps, parts, template
 from cbp_experiments.report.tables import COLUMNS, Row, methods
-from cbp_experiments.results import write_atomically
+from cbp_experiments.results import results_dir_option, write_atomically
 from cbp_experiments.sources import Source
 
 TABLES = (
@@ -63,14 +63,20 @@ def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
     return found
 
 
-def page(results_dir: Path, scale: str | None = None) -> str:
+def experiments() -> list[str]:
+    """The experiments of the paper's figures."""
+    return list(dict.fromkeys(name for entry in PAPER.values() for name in entry.experiments + entry.published))
+
+
+def page(results_dir: Path, load: Load) -> str:
     """The page as HTML, the same for the same runs. Raises ConfigError when there are no runs at all."""
-    load = loader(results_dir, scale)
-    names = dict.fromkeys(experiment for entry in PAPER.values() for experiment in entry.experiments + entry.published)
+    names = experiments()
     sources = [load(name) for name in names]
     if all(source.frame is None for source in sources):
-        command = f"{provenance.COMMAND}{next(iter(names))}"
-        raise ConfigError(f"no runs of the paper's experiments in {results_dir}; make some with: {command}")
+        command = f"{provenance.COMMAND}{names[0]}{results_dir_option(results_dir)}"
+        elsewhere = [source.problem for source in sources if source.other_scales]  # there are runs, at other scales
+        none = f"no runs of the paper's experiments in {results_dir}; make some with: {command}"
+        raise ConfigError(elsewhere[0] if elsewhere else none)
     found = parts(load, results_dir)
     return template("page.html").render(
         parts=found,
@@ -83,10 +89,10 @@ def page(results_dir: Path, scale: str | None = None) -> str:
     )
 
 
-def write_page(results_dir: Path, scale: str | None = None) -> Path:
+def write_page(results_dir: Path, load: Load) -> Path:
     """Write results_dir/report.html, whole or not at all. Raises ConfigError when there are no runs at all."""
     path = results_dir / "report.html"
-    write_atomically(path, methodcaller("write", page(results_dir, scale).encode()))
+    write_atomically(path, methodcaller("write", page(results_dir, load).encode()))
     return path
 
 
@@ -101,14 +107,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="write, instead, docs/reproduction.md and the tables of README.md in a checkout (the current folder)",
     )  # fmt: skip
     options = parser.parse_args(arguments)
+    results_dir, load = options.results_dir, loader(options.results_dir, options.scale)
     try:
-        if options.docs:
-            print(*write_docs(options.docs, loader(options.results_dir, options.scale), options.results_dir), sep="\n")
-        else:
-            print(write_page(options.results_dir, options.scale))
+        paths = write_docs(options.docs, load, results_dir) if options.docs else [write_page(results_dir, load)]
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    print(*paths, sep="\n")
+    for line in dict.fromkeys(line for name in experiments() for line in gaps(load(name), results_dir)):
+        print(line, file=sys.stderr)
     return 0
 
 

@@ -10,6 +10,7 @@ from cbp_experiments.figures.draw import PAPER, Entry, Load, empty, shown, sourc
 from cbp_experiments.report import provenance
 from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS
+from cbp_experiments.results import results_dir_option
 from cbp_experiments.sources import Source
 
 VERDICTS = {True: "agrees with the paper", False: "not shown", None: "cannot be said"}
@@ -117,6 +118,6 @@ def at_paper_scale(source: Source) -> bool:
 def gaps(source: Source, results_dir: Path) -> list[str]:
     """What of an experiment is missing, left out or mixed, a sentence each, without a path of the machine."""
     if source.problem:
-        return [source.problem.replace(str(results_dir), "results")]
+        return [source.problem.replace(results_dir_option(results_dir), "").replace(str(results_dir), "results")]
     missing = [f"missing of {source.name}: {source.gaps}"] if source.gaps else []
     return [*missing, *(f"{source.name}: {remark}" for remark in source.remarks)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from cbp_experiments.analysis.comparisons import REFERENCE
-from cbp_experiments.analysis.statistics import t_interval
+from cbp_experiments.analysis.statistics import no_interval, t_interval
 from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, change, corrected
 from cbp_experiments.report.findings import UNITS, p_value, spread
@@ -121,7 +121,7 @@ def differences(curves: Sequence[style.Curve]) -> list[str]:
 
 def _difference(c: Change) -> str:
     if not c.known:
-        return f"{spread(c, 'accuracy')} (one seed)" if c.seeds else ""
+        return f"{spread(c, 'accuracy')} ({no_interval(c.difference.n)})" if c.seeds else ""
     return f"{spread(c, 'accuracy')}, {p_value(c)}{'' if c.rises or c.falls else ': not apart'}"
 
 

@@ -1,12 +1,19 @@
 """Results on disk: a folder a run (run_folder.py), read back as one table an experiment (experiment.py); planned.py."""
 
-from cbp_experiments.results.experiment import Experiment, load_experiment, read_experiment, run_folders
+from cbp_experiments.results.csv_rows import Row, metrics_csv
+from cbp_experiments.results.experiment import (
+    Experiment,
+    load_experiment,
+    read_experiment,
+    results_dir_option,
+    run_folders,
+)
 from cbp_experiments.results.files import check_writable, write_atomically
 from cbp_experiments.results.locking import locked
 from cbp_experiments.results.naming import digest, run_name
 from cbp_experiments.results.overview import check_identity, how_to_rename, misnamed, numbers_of, older_runs, recorded
 from cbp_experiments.results.planned import Planned, add_to_plan, plan_of, write_plan
-from cbp_experiments.results.run_folder import FINISHED, Row, RunFolder, metrics_csv
+from cbp_experiments.results.run_folder import FINISHED, RunFolder
 
 __all__ = [
     "FINISHED",
@@ -28,6 +35,7 @@ __all__ = [
     "plan_of",
     "read_experiment",
     "recorded",
+    "results_dir_option",
     "run_folders",
     "run_name",
     "write_atomically",

@@ -101,8 +101,15 @@ def run_folders(folder: Path, name: str | None = None) -> list[Path]:
     """The folders under `folder` with a metrics.csv, sorted. Raises ConfigError when there are none."""
     if paths := sorted(path.parent for path in folder.glob("*/metrics.csv")):
         return paths
-    command = f"python -m cbp_experiments -m experiment={name or folder.name}"
+    name = name or folder.name
+    results_dir = Path(*folder.parts[: -len(Path(name).parts)])
+    command = f"python -m cbp_experiments -m experiment={name}{results_dir_option(results_dir)}"
     raise ConfigError(f"no runs in {folder}; make them with: {command}")
+
+
+def results_dir_option(results_dir: Path) -> str:
+    """What a command needs to find results that are not in results/, with a space before it."""
+    return "" if results_dir == Path("results") else f" results_dir={results_dir}"
 
 
 def _read_runs(paths: Sequence[Path]) -> tuple[list[_Run], list[str]]:

@@ -28,8 +28,7 @@ filelock package writes the holder's process number into the file instead.
 import fcntl
 import json
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,11 +42,11 @@ from filelock import FileLock, Timeout
 from cbp_experiments.atomic import replace_file
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.progress import say
+from cbp_experiments.results.csv_rows import Row, metrics_csv, value_of
 from cbp_experiments.results.files import exists, first_line, reading, remove, write_atomically, write_json, writing
 
 FINISHED = ("complete", "diverged")
 STATUSES = ("incomplete", *FINISHED)
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,14 @@ class RunFolder:
         self._written = Written()
 
     def status(self) -> str | None:
-        """incomplete, complete or diverged, as run.json says; None when there is no run yet."""
-        return read_run(self._run)["status"] if exists(self._run) else None
+        """incomplete, complete or diverged, as run.json says; None when there is no run yet.
+
+        Raises ConfigError when run.json is damaged, or a finished run has no metrics.csv.
+        """
+        status = read_run(self._run)["status"] if exists(self._run) else None
+        if status in FINISHED and not exists(self._metrics):
+            raise ConfigError(f"{self._metrics} is missing; run that run again with force=true")
+        return status
 
     def lock(self) -> bool:
         """Take the run for this process, until `unlock`; False while another one has it."""
@@ -247,46 +252,11 @@ class RunFolder:
         if Written().then(len(lines), text) != written:
             raise ValueError(f"{self._metrics.name} is not as it was saved")
         names = header.split(",")
-        rows = [dict(zip(names, map(_value, line.split(",")), strict=True)) for line in lines]
+        rows = [dict(zip(names, map(value_of, line.split(",")), strict=True)) for line in lines]
         if [row["task"] for row in rows] != list(range(1, len(rows) + 1)):
             raise ValueError(f"{self._metrics.name} does not count its tasks from 1")
         self._written = written
         return rows
-
-
-def metrics_csv(rows: list[Row]) -> str:
-    """The text of metrics.csv: columns as in the first row, floats with 8 significant digits, NaN as an empty cell.
-
-    Without rows (a run that diverged in its first task) it is the header of the two columns that every run has.
-    """
-    plain = _plain_rows(rows)
-    header = list(plain[0]) if plain else ["task", "examples"]
-    lines = [header, *([_cell(value) for value in row.values()] for row in plain)]
-    return "".join(",".join(line) + "\n" for line in lines)
-
-
-def _plain_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows with Python's own int and float, so that they survive JSON unchanged."""
-    if any(list(row) != list(rows[0]) for row in rows):
-        raise ValueError("the rows of a run differ in their columns")
-    integer = (int, np.integer)
-    return [{key: int(v) if isinstance(v, integer) else float(v) for key, v in row.items()} for row in rows]
-
-
-def _cell(value: float) -> str:
-    if isinstance(value, int):
-        return str(value)
-    return "" if np.isnan(value) else f"{value:.8g}"
-
-
-def _value(cell: str) -> float:
-    """The value that `_cell` writes as `cell`. Raises ValueError for what it never writes."""
-    if not cell:
-        return np.nan
-    value = int(cell) if re.fullmatch(r"0|-?[1-9]\d*", cell) else float(cell)
-    if np.isnan(value):
-        raise ValueError(f"{cell!r} is not a number")
-    return value
 
 
 def read_run(path: Path) -> dict[str, Any]:

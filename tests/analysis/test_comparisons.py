@@ -127,3 +127,6 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["demo", "--results-dir", str(tmp_path), "--against", "l2"]) == 2
     assert capsys.readouterr().err == "error: no complete runs of l2 to compare with; there are: bp, cbp\n"
     assert written.read_bytes() == before
+    make_run(tmp_path / "demo", {**config, "seed": 2}, rows, {"classes": 2})
+    assert main(["demo", "--results-dir", str(tmp_path)]) == 0
+    assert "\nmissing: 1 run (bp: seed 2)\n" in capsys.readouterr().out

@@ -81,6 +81,15 @@ def test_differences_that_are_all_the_same(lead: float) -> None:
     assert (found.above, found.below) == (0, 3 if lead else 0)
 
 
+def test_two_seeds_that_differ_by_the_same_have_no_interval() -> None:
+    theirs = by_seed(80.1, 81.3)
+    found = paired(theirs - 10.0, theirs)
+    assert found.mean == pytest.approx(-10.0)
+    assert (found.n, found.below, found.known) == (2, 2, False)
+    assert all(math.isnan(value) for value in (found.low, found.high, found.p))
+    assert paired(theirs, theirs).p == 1.0
+
+
 def test_what_rounding_leaves_is_no_difference() -> None:
     theirs = by_seed(0.1, 0.7)
     found = paired(by_seed(0.1 + 1e-17, 0.1 * 7), theirs)

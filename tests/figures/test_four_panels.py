@@ -226,7 +226,8 @@ def test_what_cannot_be_drawn_is_a_line(name: str, tmp_path: Path, capsys: pytes
             if experiment.startswith("tuning/"):
                 tuning, learners = experiment.partition("/")[2], "bp,linear,l2,snp,dropout,onlinenorm,adam,cbp"
                 command = f"tune -m tuning={tuning} learner={learners}"
-            assert line == f"no runs in {tmp_path / experiment}; make them with: python -m cbp_experiments {command}"
+            command = f"python -m cbp_experiments {command} results_dir={tmp_path}"
+            assert line == f"no runs in {tmp_path / experiment}; make them with: {command}"
     assert list(tmp_path.iterdir()) == []
 
 
