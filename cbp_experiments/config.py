@@ -13,7 +13,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from cbp_experiments.engines import EngineOptions
 from cbp_experiments.errors import ConfigError, unknown_key
-from cbp_experiments.learners import Learner
+from cbp_experiments.learners import Learner, Part
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import Architecture
 from cbp_experiments.results.naming import identity_of, kind_of, neutral_values, with_kinds
@@ -158,7 +158,11 @@ def build(section: str, values: Any) -> tuple[Any, dict[str, Any]]:
         raise ConfigError(f"{section}._target_: no class {values['_target_']!r} can be imported") from error
     if not is_dataclass(cls):
         raise ConfigError(f"{section}._target_: {values['_target_']} must be a dataclass")
-    _check_keys(f"{section}.", given, [field.name for field in fields(cls)])
+    names = [field.name for field in fields(cls)]
+    into = getattr(cls, "groups", None)
+    groups = {key: value for key, value in given.items() if into and key not in names and _is_group(value)}
+    parts = {key: build(f"{section}.{key}", given.pop(key)) for key in groups}
+    _check_keys(f"{section}.", given, [name for name in names if name != into])
     typed = OmegaConf.structured(cls)
     for field in fields(cls):
         if field.name in given:
@@ -166,7 +170,25 @@ def build(section: str, values: Any) -> tuple[Any, dict[str, Any]]:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"{section}.{field.name} has no value; set it in the configuration of {section}")
     plain: Any = OmegaConf.to_container(typed)
-    return OmegaConf.to_object(typed), {"_target_": values["_target_"], **plain}
+    if not into:
+        return _made(cls, plain, section), {"_target_": values["_target_"], **plain}
+    built = cls(**plain | {into: {key: part for key, (part, _) in parts.items()}})
+    del plain[into]
+    return built, {"_target_": values["_target_"], **plain, **{key: values for key, (_, values) in parts.items()}}
+
+
+def _is_group(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("_target_"), str)
+
+
+def _made(cls: type, plain: dict[str, Any], section: str) -> Any:
+    """The dataclass of these values; the messages of a part of a learner are told where it stands."""
+    try:
+        return cls(**plain)
+    except ConfigError as error:
+        if issubclass(cls, Part):
+            raise ConfigError(f"{section}.{error}") from error
+        raise
 
 
 def _merge(typed: Any, section: str, key: str, value: object) -> Any:

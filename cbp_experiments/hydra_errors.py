@@ -22,6 +22,7 @@ from cbp_experiments.errors import ConfigError, unknown_key
 PACKAGE = Path(__file__).resolve().parent
 CONF = next((folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if folder.is_dir()), PACKAGE / "conf")
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
+SEVERAL = "mechanism"  # the group that takes a list of options
 DERIVED = ("sizes", "published")  # groups whose options follow from data, scale and learner
 logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it then raises
 COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
@@ -60,7 +61,8 @@ def check(overrides: Sequence[str]) -> None:
             continue
         if override.is_delete() and group != "experiment":  # which may have no option
             raise ConfigError(f"{group} is missing from the configuration without an option; conf/config.yaml has one")
-        if not isinstance(value, str) and not override.is_delete():
+        several = group == SEVERAL and isinstance(value, list) and all(isinstance(name, str) for name in value)
+        if not isinstance(value, str) and not several and not override.is_delete():
             raise ConfigError(f"{', '.join(GROUPS)} take the name of one of their options, such as learner=bp")
         unknown = [name for name in findall(r"\$\{([^}]*)\}?", str(value)) if name not in GROUPS]
         if unknown:
@@ -74,13 +76,14 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     """One line for an error of Hydra's: what is wrong, and how to fix it."""
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}; write key=value, key=[a,b], or \"key='any text'\" with both quotes"
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        return _unknown_option(str(error.missing_cfg_file), error.options)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _unknown_option(str(error.missing_cfg_file), error.options or [])
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         key, problem = str(cause.full_key), str(cause).splitlines()[0]
         if isinstance(cause, AttributeError | KeyError):
-            parents = [o.key_or_group for o in map(parse, overrides) if f"{key}.".startswith(f"{o.key_or_group}.")]
+            named = [o.key_or_group for o in map(parse, overrides) if o.key_or_group not in GROUPS]
+            parents = [name for name in named if f"{key}.".startswith(f"{name}.")]
             return _unknown_key(parents[0] if parents else key, key)
         return (
             f"{key} has no value; {problem}" if isinstance(cause, InterpolationResolutionError) else f"{key}: {problem}"
@@ -126,4 +129,6 @@ def _unknown_key(given: str, key: str) -> str:
         return f"unknown key {key}; did you mean {elsewhere[0]}?"
     names = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == section]
     siblings = [name for name in names if name != "_target_"]
+    if not siblings and (top := [name for name in known if name.startswith(f"{key.partition('.')[0]}.")]):
+        return str(unknown_key(key, top))
     return str(unknown_key(last, siblings, section + dot) if siblings else unknown_key(key, known))

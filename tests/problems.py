@@ -1,13 +1,15 @@
 """Problems that train in milliseconds."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 
 from cbp_experiments.engines import EngineOptions, Problem
 from cbp_experiments.learners import Learner
 from cbp_experiments.measurements import Measurements
-from cbp_experiments.networks import MLP
+from cbp_experiments.networks import MLP, Architecture
 from cbp_experiments.streams.permuted_mnist import PermutedImages
 
 BP = Learner(name="bp", step_size=0.05)
@@ -20,6 +22,15 @@ def sparse_images(count: int = 50, inputs: int = 20, classes: int = 4) -> tuple[
     images = rng.integers(0, 256, (count, inputs), np.uint8) * (rng.random((count, inputs)) < 0.3)
     images[0] = 0
     return images.astype(np.uint8), rng.integers(0, classes, count)
+
+
+def stacked(
+    network: Architecture, seeds: Sequence[int], inputs: int, classes: int, dtype: torch.dtype = torch.float64
+) -> Any:
+    """The networks of the runs with these seeds, side by side on the CPU."""
+    weights = [network.initial_weights(seed, inputs, classes) for seed in seeds]
+    biases = [network.initial_biases(seed, inputs, classes) for seed in seeds]
+    return network.stack(weights, biases, network.bounds(inputs, classes), torch.device("cpu"), dtype)
 
 
 def tiny_problem(

@@ -9,18 +9,19 @@ from cbp_experiments.engines.arrays import CHUNK, sparse_examples
 from cbp_experiments.engines.base import Problem, Progress, Row
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.online import OnlineRun
-from cbp_experiments.learners import Step, UnitReplacement
+from cbp_experiments.learners import Step
+from cbp_experiments.learners.replacement import Replacing
 
 Kept = dict[str, list[np.ndarray]]  # what a run has come to, by layer
 NORMALIZED = ("mean", "variance", "error_y", "error_1")
 TRACKED = ("utility", "mean_activation", "age")
 
 
-def replacements(mechanism: UnitReplacement) -> list[tuple[int, int, int]]:
+def replacements(actor: Replacing) -> list[tuple[int, int, int]]:
     """(run, layer, unit) of the last update, in the order of the layers, runs and ranks."""
     return [
         (run, layer, unit)
-        for layer, units in mechanism.replaced
+        for layer, units in actor.replaced
         for run, of_run in enumerate(units.tolist())
         for unit in of_run
     ]
@@ -43,11 +44,9 @@ class RecordedStep(Step):
 
     def between_updates(self) -> None:
         super().between_updates()
-        for mechanism in self.mechanisms:
-            if isinstance(mechanism, UnitReplacement):
-                self.events += [
-                    (run, len(self.losses) - 1, layer, unit) for run, layer, unit in replacements(mechanism)
-                ]
+        for actor in self.actors:
+            if isinstance(actor, Replacing):
+                self.events += [(run, len(self.losses) - 1, layer, unit) for run, layer, unit in replacements(actor)]
 
 
 class RecordedEnsemble(Ensemble):
@@ -74,17 +73,17 @@ class RecordedEnsemble(Ensemble):
             "bias": [bias[run].detach().numpy() for bias in self.network.biases],
         }
         if self.network.normalization:
-            kept["gain"] = [gain[run].detach().numpy() for gain in self.network.gains]
+            kept["gain"] = [gain[run].detach().numpy() for gain, *_ in self.network.of_normalization]
             state = self.network.normalization.state
             for name in NORMALIZED:
                 tensors = [state.get(f"{name}_{layer}") for layer in range(self.problem.network.depth)]
                 kept[name] = [tensor[run].numpy() for tensor in tensors if tensor is not None]
-        for mechanism in self.step.mechanisms:
-            if isinstance(mechanism, UnitReplacement):
+        for actor in self.step.actors:
+            if isinstance(actor, Replacing):
                 for name in TRACKED:
                     layers = range(self.problem.network.depth)
-                    kept[name] = [mechanism.state[f"{name}_{layer}"][run].numpy() for layer in layers]
-                kept["to_replace"] = [mechanism.state["to_replace"][run].numpy()]
+                    kept[name] = [actor.state[f"{name}_{layer}"][run].numpy() for layer in layers]
+                kept["to_replace"] = [actor.state["to_replace"][run].numpy()]
         return kept
 
 

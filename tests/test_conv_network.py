@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from cbp_experiments.engines.shown import Shown, channels_last
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import Learner, build_step
+from cbp_experiments.learners import Learner, Step
 from cbp_experiments.networks import ConvNet, StackedConvNet
+from tests.problems import stacked
 
 INPUTS, CLASSES = 3 * 32 * 32, 2
 EXACT: dict[str, Any] = {
@@ -20,10 +21,7 @@ EXACT: dict[str, Any] = {
 
 
 def stack(runs: int, width: int = 8) -> StackedConvNet:
-    network = ConvNet(width)
-    weights = [network.initial_weights(run, INPUTS, CLASSES) for run in range(runs)]
-    biases = [network.initial_biases(run, INPUTS, CLASSES) for run in range(runs)]
-    return network.stack(weights, biases, torch.device("cpu"), torch.float64)
+    return stacked(ConvNet(width), range(runs), INPUTS, CLASSES)
 
 
 def module(network: StackedConvNet, run: int) -> nn.Sequential:
@@ -94,7 +92,7 @@ def test_updates_are_those_of_autograd_and_sgd(runs: int) -> None:
     references = [module(network, run) for run in range(runs)]
     sgds = [torch.optim.SGD(m.parameters(), 0.05, momentum=0.9, weight_decay=1e-3) for m in references]
     learner = Learner(name="l2", step_size=0.05, momentum=0.9, weight_decay=1e-3)
-    step = build_step(learner, network, ConvNet(8).bounds(INPUTS, CLASSES))
+    step = Step(learner, network)
     draws = torch.Generator().manual_seed(1)
     for _ in range(5):
         x = torch.rand(runs, 6, INPUTS, dtype=torch.float64, generator=draws)

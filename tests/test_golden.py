@@ -8,7 +8,8 @@ import torch
 
 from cbp_experiments import metrics
 from cbp_experiments.engines.abilities import refusal
-from cbp_experiments.learners import Perturbation, Step, UnitReplacement
+from cbp_experiments.learners import Step
+from cbp_experiments.learners.perturbation import Perturbing
 from tests.golden_files import FOLDER, Golden, golden_files, sample
 from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
 from tests.rounding import losses_of, nudge, rank_error, sensitivity, tolerance
@@ -34,15 +35,14 @@ def recorded_ensemble(golden: Golden, dtype: str) -> RecordedEnsemble:
 
     replacements = golden.replacement_draws()
 
-    def fresh_weights(step: Step, layer: int, shape: Sequence[int]) -> torch.Tensor:
+    def fresh_weights(layer: int, shape: Sequence[int], purpose: str) -> torch.Tensor:
         bound = group.problem.bounds()[layer]
         return torch.from_numpy(replacements.uniform(-bound, bound, shape)).unsqueeze(0)
 
-    for mechanism in group.step.mechanisms:
-        if isinstance(mechanism, Perturbation):
-            mechanism.noise = noise  # type: ignore[method-assign]
-        if isinstance(mechanism, UnitReplacement):
-            mechanism.fresh_weights = fresh_weights  # type: ignore[method-assign]
+    for actor in group.step.actors:
+        if isinstance(actor, Perturbing):
+            actor.noise = noise  # type: ignore[method-assign]
+    group.step.fresh_weights = fresh_weights  # type: ignore[method-assign]
     return group
 
 

@@ -84,27 +84,29 @@ def test_a_field_called_kind_is_a_setting(write: Write) -> None:
 
 
 def test_a_mechanism_of_the_users_own_is_named_by_its_kind_and_its_values(write: Write) -> None:
-    write("mine", "class Noise:\n    def __init__(self, std=0.5): ...\n")
-    write("moved", 'class Blur:\n    kind = "Noise"\n')
+    noise = (
+        "from dataclasses import dataclass\nfrom typing import ClassVar\n@dataclass\nclass {}:\n    std: float = 0.5\n"
+    )
+    write("mine", noise.format("Noise"))
+    write("moved", noise.format("Blur") + '    kind: ClassVar[str] = "Noise"\n')
 
     def learner(**mechanism: Any) -> Any:
-        mechanisms = {"mechanisms": {"noise": mechanism}}
-        return named("cbp_experiments.learners.Learner", name="bp", step_size=0.1, **mechanisms)
+        values = {TARGET: "cbp_experiments.learners.Learner", "name": "bp", "step_size": 0.1, "noise": mechanism}
+        return identity_of(values, meaning)
 
     one = learner(_target_="mine.Noise", std=1.0)
-    assert one["mechanisms"] == {"noise": {KIND: "Noise", "std": 1.0}}
+    assert one["noise"] == {KIND: "Noise", "std": 1.0}
     assert one == learner(_target_="moved.Blur", std=1)
     assert one != learner(_target_="mine.Noise", std=2.0)
     assert one != learner(_target_="mine.Noise")
 
 
-def test_no_mechanisms_are_none() -> None:
-    no_mechanisms: list[dict[str, Any]] = [{}, {"mechanisms": None}, {"mechanisms": {}}]
-    names = [
-        run_name({"learner": named("cbp_experiments.learners.Learner", name="bp", step_size=1, **more)}, 0)
-        for more in no_mechanisms
-    ]
-    assert len(set(names)) == 1
+def test_a_key_that_there_was_once_and_that_says_nothing_is_left_out() -> None:
+    """learner.mechanisms, of older versions."""
+    learner: dict[str, Any] = {TARGET: "cbp_experiments.learners.Learner", "name": "bp", "step_size": 1}
+    assert identity_of(learner | {"mechanisms": None}, meaning) == identity_of(learner, meaning)
+    assert identity_of(learner | {"mechanisms": {}}, meaning) == identity_of(learner, meaning)
+    assert identity_of(learner | {"mechanisms": {"a": 1}}, meaning) != identity_of(learner, meaning)
 
 
 def test_the_order_of_the_keys_leaves_the_name() -> None:
@@ -153,7 +155,9 @@ def identity_now(config: dict[str, Any], targets: dict[str, str]) -> dict[str, A
     """What the present classes say of the settings in config.yaml."""
     identity = {}
     for section in SECTIONS:
-        values = {key: value for key, value in config[section].items() if key not in (TARGET, KIND, "images")}
+        values = {
+            key: value for key, value in config[section].items() if key not in (TARGET, KIND, "images") and value != {}
+        }
         _, typed = build(section, {TARGET: targets[config[section][KIND]], **values})
         images = {"images": config[section]["images"]} if "images" in config[section] else {}
         identity[section] = identity_of(typed | images, meaning)

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.networks import ACTIVATIONS, MLP, StackedMLP
+from cbp_experiments.networks import MLP
+from tests.problems import stacked
 
 MODULES: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -62,23 +63,22 @@ def test_initial_weights_are_keyed_by_the_seed_and_the_layer() -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", MODULES)
 def test_forward_is_that_of_a_sequential_network_for_each_run(activation: str, depth: int) -> None:
     network = MLP(7, depth, activation)
-    weights = [network.initial_weights(seed, 5, 3) for seed in (0, 1, 2)]
-    stacked = StackedMLP(network, weights, torch.device("cpu"), torch.float64)
+    stack = stacked(network, (0, 1, 2), 5, 3)
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for bias in stacked.biases:
+        for bias in stack.biases:
             assert (bias == 0).all()
             bias.normal_(generator=rng)
     x = torch.randn(3, 4, 5, dtype=torch.float64, generator=rng)
-    logits, hidden = stacked.forward(x)
+    logits, hidden = stack.forward(x)
     assert logits.shape == (3, 4, 3)
     assert [h.shape for h in hidden] == [(3, 4, 7)] * depth
     for run in range(3):
         expected = x[run]
-        for layer, (weight, bias) in enumerate(zip(stacked.weights, stacked.biases, strict=True)):
+        for layer, (weight, bias) in enumerate(zip(stack.weights, stack.biases, strict=True)):
             inputs, outputs = weight[run].shape
             linear = nn.Linear(inputs, outputs, dtype=torch.float64)
             linear.load_state_dict({"weight": weight[run].detach().T, "bias": bias[run].detach()})
@@ -91,13 +91,13 @@ def test_forward_is_that_of_a_sequential_network_for_each_run(activation: str, d
 
 
 def test_parameters_come_in_pairs() -> None:
-    stacked = StackedMLP(MLP(7, 2), [MLP(7, 2).initial_weights(0, 5, 3)], torch.device("cpu"), torch.float32)
-    assert [tuple(p.shape) for p in stacked.parameters] == [
+    stack = stacked(MLP(7, 2), [0], 5, 3, torch.float32)
+    assert [tuple(p.shape) for p in stack.parameters] == [
         *((1, 5, 7), (1, 7)),
         *((1, 7, 7), (1, 7)),
         *((1, 7, 3), (1, 3)),
     ]
-    assert all(p.dtype == torch.float32 and p.requires_grad for p in stacked.parameters)
+    assert all(p.dtype == torch.float32 and p.requires_grad for p in stack.parameters)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,10 @@ def test_parameters_come_in_pairs() -> None:
     [
         ({"width": 0}, "network.width must be at least 1, got 0"),
         ({"depth": -1}, "network.depth must be 0 \\(a linear learner\\) or more, got -1"),
-        ({"activation": "step"}, "network.activation must be one of relu, .*sigmoid, got 'step'"),
+        (
+            {"activation": "step"},
+            "network.activation must be one of relu, .*, or your own as package.module.function, got 'step'",
+        ),
     ],
 )
 def test_bad_values_are_named_as_the_user_typed_them(keys: dict[str, Any], message: str) -> None:

@@ -35,7 +35,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 def files(page: str) -> dict[str, str]:
     """The blocks that begin with a path in a comment, or with Hydra's line, a command and a path: path -> text."""
-    path = re.compile(r"(?:# @package .*\n# python .*\n)?# (\S+\.(?:py|yaml))\n")
+    path = re.compile(r"(?:# @package .*\n(?:# python .*\n)?)?# (\S+\.(?:py|yaml))\n")
     first_lines = [(path.match(text), text) for language, text in blocks(page) if language]
     return {match[1]: text for match, text in first_lines if match}
 
@@ -96,18 +96,39 @@ def test_a_learner_is_one_yaml(run: Run) -> None:
 
 
 def test_a_mechanism_is_one_file_and_one_yaml(run: Run) -> None:
-    noisy = run(recipe("learner=noisy"))
-    assert set(noisy["learner.mechanisms.noise.std"]) == {1e-3}
-    both = run(f"{MODULE} learner=bp")
-    magnitude = both[both["task"] == 2].set_index(["learner.name", "seed"])["weight_magnitude"]
-    assert (magnitude["noisy"] > magnitude["bp"] + 1e-4).all()
+    noisy = run(recipe("mechanism=noise"))
+    assert set(noisy["learner.noise.std"]) == {1e-3}
+    both = run(f"{MODULE} learner=cbp engine=ensemble")
+    at_end = both[both["task"] == 2]
+    groups = at_end.groupby(at_end["learner.noise.std"].isna())
+    noise, plain = (part.set_index("seed")["weight_magnitude"] for _, part in groups)
+    assert (noise > plain + 1e-4).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "column", "value"),
+    [
+        ("optimizer=sign", "learner.optimizer", "sign"),
+        ("mechanism=centering", "learner.normalization", "centering"),
+        ("network=bottleneck", "network.narrow", 10),
+    ],
+)
+def test_optimizers_normalizations_and_networks_are_one_file_and_one_yaml(
+    words: str, column: str, value: object, run: Run
+) -> None:
+    frame = run(recipe(words))
+    assert set(frame[column]) == {value}
+    plain = run(f"{MODULE} learner=cbp engine=ensemble learner.step_size={frame['learner.step_size'].iloc[0]}")
+    accuracies = plain.groupby(column, dropna=False)["loss"].apply(list)
+    assert len(accuracies) == 2
+    assert accuracies.iloc[0] != accuracies.iloc[1]
 
 
 def test_the_online_engine_says_that_it_does_not_know_a_mechanism(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        run(recipe("learner=noisy"), "engine=online")
+        run(recipe("mechanism=noise"), "engine=online")
     assert stopped.value.code == 2
-    assert "learner.mechanisms" in capsys.readouterr().err
+    assert "it has no compiled half of Noise (learner.noise)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("engine", ["online", "ensemble"])
@@ -176,12 +197,12 @@ def test_a_figure_is_one_file_and_one_line(run: Run, folder: Path, monkeypatch: 
 
 
 def test_python_finds_the_files_of_the_current_folder(folder: Path) -> None:
-    command = [sys.executable, *shlex.split(recipe("learner=noisy").removeprefix("python "))]
+    command = [sys.executable, *shlex.split(recipe("mechanism=noise").removeprefix("python "))]
     stream = ["data=two_digits", "metrics.features=[my_metrics.active_units]", "data.batch_size=50"]
     done = subprocess.run([*command, *stream, *SMALL], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "two_digits: noisy, 2 runs" in done.stdout
-    assert len(list((folder / "results" / "two_digits").glob("noisy_*/metrics.csv"))) == 2
+    assert "two_digits: cbp, 2 runs" in done.stdout
+    assert len(list((folder / "results" / "two_digits").glob("cbp_*/metrics.csv"))) == 2
 
 
 def checked(command: str, monkeypatch: pytest.MonkeyPatch) -> list[Job]:

@@ -312,9 +312,7 @@ def test_a_run_that_diverged_at_once_is_one_row(tmp_path: Path) -> None:
 
 
 def test_nothing_there_names_the_command(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^no runs in \S+/demo; .* -m experiment=demo results_dir="
-    ):
+    with pytest.raises(ConfigError, match=r"^no runs in \S+/demo; .* -m experiment=demo results_dir="):
         load_experiment(tmp_path / "demo")
     with pytest.raises(ConfigError, match="experiment=mnist/width"):
         load_experiment(tmp_path / "mnist" / "width", "mnist/width")

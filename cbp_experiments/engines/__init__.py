@@ -14,7 +14,6 @@ from cbp_experiments.engines.base import EngineOptions, Group, Problem, Row, Sta
 from cbp_experiments.engines.ensemble import Ensemble, choose_device
 from cbp_experiments.engines.graphs import takes_graphs
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import own_mechanisms
 
 __all__ = ["Engine", "EngineOptions", "Group", "Problem", "Row", "State", "choose_engine", "cores", "limited_threads"]
 
@@ -52,10 +51,10 @@ def choose_engine(problem: Problem) -> Engine:
         device = choose_device(problem.options.device)
         reason = "as asked" if asked == "ensemble" else f"auto, not online: {refused['online']}"
         if device.type == "cuda":
-            graph = takes_graphs(device, problem.options, own_mechanisms(problem.learner))
+            graph = takes_graphs(device, problem.options, problem.learner)
             reason += "; an update is a CUDA graph" if graph else "; updates kernel by kernel"
             if not graph and problem.options.graph == "auto":
-                reason += ", because a mechanism of learner.mechanisms does not say that it is capturable"
+                reason += ", because a mechanism of the learner does not say that it is capturable"
         if device.type == "cpu" and problem.network.fills_a_core:
             return Engine("ensemble", str(device), reason, False, workers, 1, Ensemble)
         return Engine("ensemble", str(device), reason, True, 1, workers, Ensemble)

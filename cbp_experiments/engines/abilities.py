@@ -1,8 +1,8 @@
 """What each engine can do. It refuses everything else with a reason, so that nothing trains as something else.
 
-A table has, for each part of a problem, the fields that the engine reads; for a field that names a kind of something,
-also the kinds that it knows. A field that is not listed must have its default. The ensemble has no table of networks:
-each brings its own arithmetic (networks.StackedNetwork).
+A table has, for a part of a problem, the fields that the engine reads; for a field that names a kind of something, also
+the kinds that it knows. A field that is not listed must have its default. The ensemble has no table of networks and of
+the parts of learners: each of them brings its own arithmetic (networks.StackedNetwork, learners.Actor).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,39 +14,41 @@ import numpy as np
 from cbp_experiments.engines.base import Problem
 from cbp_experiments.engines.compiled import structures
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import NORMALIZATIONS, OPTIMIZERS, UTILITIES, Learner
+from cbp_experiments.learners import Dropout, Learner, Part, Perturbation, UnitReplacement, WeightDecay
+from cbp_experiments.learners.normalizations import OnlineNormalization
+from cbp_experiments.learners.optimizers import SGD, Adam
 from cbp_experiments.networks import MLP, Architecture
 from cbp_experiments.streams import Stream, Task
 
-Table = Mapping[type, Mapping[str, Collection[str] | None]]  # None: any value
+Known = Mapping[str, Collection[str] | None]  # fields; None: any value
 
-# What both read of a learner. Its name is for people.
-SHARED: dict[str, Collection[str] | None] = dict.fromkeys(
-    (
-        *("name", "step_size", "beta1", "beta2", "epsilon", "weight_decay", "perturbation_std", "dropout"),
-        *("normalization_decay", "normalization_backward_decay", "normalization_epsilon", "reset_normalization"),
-        *("replacement_rate", "maturity_threshold", "decay_rate", "reset_momentum"),
-    )
-)
-TABLES: dict[str, Table] = {
-    "ensemble": {
-        Learner: SHARED
-        | {"optimizer": OPTIMIZERS, "normalization": NORMALIZATIONS, "utility": UTILITIES}
-        | {"momentum": None, "mechanisms": None},
-        Task: dict.fromkeys(["order", "permutation", "examples", "tests", "new_head"]),
-    },
-    "online": {
-        Learner: SHARED
-        | {"optimizer": ("sgd", "adam"), "normalization": ("none", "online"), "utility": structures.UTILITIES},
-        MLP: {"width": None, "depth": None, "activation": structures.ACTIVATIONS},
-        Task: dict.fromkeys(["order", "permutation"]),
-    },
+TASK: dict[str, Known] = {
+    "ensemble": dict.fromkeys(("order", "permutation", "examples", "tests", "new_head")),
+    "online": dict.fromkeys(("order", "permutation")),
 }
+# What the online engine has compiled.
+PARTS: dict[type[Part], Known] = {
+    SGD: {},
+    Adam: dict.fromkeys(("beta1", "beta2", "epsilon")),
+    OnlineNormalization: dict.fromkeys(
+        ("normalization_decay", "normalization_backward_decay", "normalization_epsilon")
+    ),
+    Dropout: {"dropout": None},
+    WeightDecay: {"weight_decay": None},
+    Perturbation: {"perturbation_std": None},
+    UnitReplacement: dict.fromkeys(
+        ("replacement_rate", "maturity_threshold", "decay_rate", "reset_momentum", "reset_normalization")
+    )
+    | {"utility": structures.UTILITIES},
+}
+NEUTRAL = {key.name: key.default for key in fields(Learner)}
+NETWORK: Known = {"width": None, "depth": None, "activation": structures.ACTIVATIONS}
+MAY_DIFFER = ("kind", "describe", "bounds", "initial_weights")  # in a network derived from MLP
 # Why the online engine cannot do what people may well want of it.
 REASONS = {
     "momentum": "momentum moves every weight at every update, so that no row could be skipped",
-    "mechanisms": "it cannot compile mechanisms of your own (learner.mechanisms)",
-    "normalization=batch": "batch normalization takes the statistics of a mini-batch, and it has one example at a time",
+    "optimizer_state": "it has compiled what the published runs do with the optimizer's state of a unit, and no option",
+    "BatchNormalization": "batch normalization takes the statistics of a mini-batch, and it has one example at a time",
     "examples": "the tasks have images of their own, and it makes the stream's sparse once for all of them",
     "tests": "the tasks have test images, and it predicts only what it learns from",
     "new_head": "the tasks begin with a new output layer, which it does not make",
@@ -90,11 +92,26 @@ def check_rows(stream: Stream, number: int, task: Task) -> None:
 def _reasons(engine: str, problem: Problem) -> Iterator[str]:
     if engine == "online":
         yield from _unknown_in_network(problem.network)
-    yield from unknown(TABLES[engine][Learner], problem.learner, "learner")
+    yield from _unknown_in_learner(problem.learner)
     if engine == "online":
+        yield from _parts_without_compiled_half(problem.learner)
         yield from _what_is_not_online(problem)
     for number in range(min(2, problem.stream.tasks)):
         yield from _unknown_in_task(engine, problem.stream.task(0, number))
+
+
+def _unknown_in_learner(learner: Learner) -> Iterator[str]:
+    """What a class derived from Learner has set beside the fields of the parts."""
+    yield from unknown(dict.fromkeys(key.name for key in fields(Learner)), learner, "learner.")
+
+
+def _parts_without_compiled_half(learner: Learner) -> Iterator[str]:
+    for prefix, part in learner.parts:
+        name = type(part).__name__
+        if type(part) in PARTS:
+            yield from unknown(PARTS[type(part)], part, prefix, neutral=NEUTRAL)
+        else:
+            yield REASONS.get(name, f"it has no compiled half of {name} ({prefix.rstrip('.')})")
 
 
 def _unknown_in_network(network: Architecture) -> Iterator[str]:
@@ -102,10 +119,10 @@ def _unknown_in_network(network: Architecture) -> Iterator[str]:
     if not isinstance(network, MLP):
         yield "it knows fully connected networks only"
         return
-    yield from unknown(TABLES["online"][MLP], network, "network")
-    for method in ("stack", "initial_biases"):
-        if getattr(type(network), method) is not getattr(MLP, method):
-            yield f"it does not know {method} of {type(network).__name__}"
+    yield from unknown(NETWORK, network, "network.")
+    for name in (name for name in vars(MLP) if not name.startswith("_") and name not in MAY_DIFFER):
+        if getattr(type(network), name) is not getattr(MLP, name) and name not in (key.name for key in fields(MLP)):
+            yield f"it does not know {name} of {type(network).__name__}"
 
 
 def _what_is_not_online(problem: Problem) -> Iterator[str]:
@@ -120,24 +137,28 @@ def _what_is_not_online(problem: Problem) -> Iterator[str]:
 
 
 def _unknown_in_task(engine: str, task: Task) -> Iterator[str]:
-    yield from unknown(TABLES[engine][Task], task, "task")
+    yield from unknown(TASK[engine], task, "task.")
     if engine == "online" and task.permutation is not None and (np.bincount(task.permutation) != 1).any():
         yield "it moves pixels, and the permutation of a task leaves out or repeats some"
 
 
-def unknown(known: Mapping[str, Collection[str] | None], part: Any, prefix: str) -> Iterator[str]:
-    """What `part`, a dataclass, has set that an engine does not know: a reason for each."""
+def unknown(known: Known, part: Any, prefix: str, neutral: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """What `part`, a dataclass, has set that an engine does not know: a reason for each.
+
+    neutral: values that change nothing, of fields without a default.
+    """
     for field in fields(part):
         value = getattr(part, field.name)
         if field.name in known:
             kinds = known[field.name]
             if kinds is not None and value not in kinds:
                 named = f"{field.name}={value}"
-                yield REASONS.get(named, f"it does not know {prefix}.{named}")
-        elif not _is_neutral(field, value):
-            yield REASONS.get(field.name, f"it does not know {prefix}.{field.name}")
+                yield REASONS.get(named, f"it does not know {prefix}{named}")
+        elif not _is_neutral(field, value, neutral or {}):
+            yield REASONS.get(field.name, f"it does not know {prefix}{field.name}")
 
 
-def _is_neutral(field: Field[Any], value: Any) -> bool:
+def _is_neutral(field: Field[Any], value: Any, neutral: Mapping[str, Any]) -> bool:
     default: Any = field.default if field.default_factory is MISSING else field.default_factory()
+    default = neutral.get(field.name) if default is MISSING else default
     return np.array_equal(value, default) or (not default and isinstance(value, dict) and not value)  # {} is none

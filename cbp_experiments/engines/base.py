@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -55,24 +55,37 @@ class Problem:
     options: EngineOptions
 
     def __post_init__(self) -> None:
-        for name in ("step_size", "weight_decay", "perturbation_std"):
-            if getattr(self.learner, name) > torch.finfo(self.dtype).max:
-                raise ConfigError(f"learner.{name}={getattr(self.learner, name)} is more than {self.dtype} can hold")
+        self._check_sizes()
         self.bounds()  # raises if the network cannot take these inputs
         if self.network.depth == 0:
             self._check_without_hidden_layers()
-        if self.learner.normalization == "batch":
+        if (normalization := self.learner.chosen_normalization) and normalization.minibatches:
             self._check_minibatches()
+
+    def _check_sizes(self) -> None:
+        """Values that the numbers of the networks cannot hold."""
+        values = {"learner.step_size": self.learner.step_size}
+        for prefix, part in self.learner.parts:
+            values |= {f"{prefix}{key.name}": getattr(part, key.name) for key in fields(part)}
+        for name, value in values.items():
+            if isinstance(value, float) and value > torch.finfo(self.dtype).max:
+                raise ConfigError(f"{name}={value} is more than {self.dtype} can hold")
 
     def _check_without_hidden_layers(self) -> None:
         """What works on hidden layers would do nothing."""
-        for name, off in (("dropout", 0.0), ("normalization", "none"), ("replacement_rate", 0.0)):
-            value = getattr(self.learner, name)
-            if value != off:
-                raise ConfigError(
-                    f"learner.{name}={value} does nothing without hidden layers (network.depth=0, as learner=linear "
-                    f"has it); set learner.{name}={off} or network.depth=3"
-                )
+        useless: list[tuple[str, Any, Any]] = []
+        if self.learner.chosen_normalization:
+            useless.append(("normalization", self.learner.normalization, "none"))
+        for mechanism in self.learner.mechanisms:
+            if mechanism.needs_units and (key := mechanism.switch):
+                useless.append((key, getattr(mechanism, key), 0.0))
+            elif mechanism.needs_units:
+                raise ConfigError(f"{type(mechanism).__name__} does nothing without hidden layers; set network.depth=3")
+        for key, value, off in useless:
+            raise ConfigError(
+                f"learner.{key}={value} does nothing without hidden layers (network.depth=0, as learner=linear "
+                f"has it); set learner.{key}={off} or network.depth=3"
+            )
 
     def _check_minibatches(self) -> None:
         """Statistics take two examples at least."""

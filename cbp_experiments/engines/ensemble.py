@@ -16,7 +16,7 @@ from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array
 from cbp_experiments.engines.graphs import Graph, takes_graphs
 from cbp_experiments.engines.shown import Shown, channels_last, side_by_side, stacked
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import build_step
+from cbp_experiments.learners import Step
 from cbp_experiments.seeding import task_key
 from cbp_experiments.streams import Examples, Task
 from cbp_experiments.streams.base import PROBE_EXAMPLES
@@ -34,13 +34,13 @@ class Ensemble:
         self.device = choose_device(problem.options.device)
         weights = [problem.initial_weights(seed) for seed in seeds]
         biases = [problem.initial_biases(seed) for seed in seeds]
-        self.network = problem.network.stack(weights, biases, self.device, problem.dtype)
-        self.step = build_step(problem.learner, self.network, problem.bounds())
+        self.network = problem.network.stack(weights, biases, problem.bounds(), self.device, problem.dtype)
+        self.step = Step(problem.learner, self.network)
         self.alive = torch.ones(len(seeds), dtype=torch.bool)
         self.underway: Underway | None = None
         self.begun: int | None = None  # the task whose draws and schedules the step has
         self.shown: Shown | None = None
-        self.graph = Graph() if takes_graphs(self.device, problem.options, self.step.mechanisms) else None
+        self.graph = Graph() if takes_graphs(self.device, problem.options, problem.learner) else None
 
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
@@ -164,8 +164,8 @@ class Ensemble:
         if self.network.normalization:
             tensors |= {f"normalization_{name}": tensor for name, tensor in self.network.normalization.state.items()}
         tensors |= {f"optimizer_{name}": tensor for name, tensor in self.step.optimizer.state.items()}
-        for i, mechanism in enumerate(self.step.mechanisms):
-            tensors |= {f"mechanism_{i}_{name}": tensor for name, tensor in mechanism.state.items()}
+        for i, actor in enumerate(self.step.actors):
+            tensors |= {f"mechanism_{i}_{name}": tensor for name, tensor in actor.state.items()}
         return tensors
 
     def state(self, run: int) -> State:

@@ -1,7 +1,7 @@
 """An update of the ensemble engine on a GPU as a CUDA graph: one launch instead of some hundred."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from cbp_experiments.engines.base import EngineOptions
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import Mechanism
+from cbp_experiments.learners import Learner
 
 WARM_UP = 3  # updates before the capture: libraries choose their algorithms and allocate what they keep
 
 Learn = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
-def takes_graphs(device: torch.device, options: EngineOptions, mechanisms: Sequence[Mechanism]) -> bool:
-    """Whether the updates of a learner with these mechanisms are made as CUDA graphs."""
-    return device.type == "cuda" and options.graph == "auto" and all(m.capturable for m in mechanisms)
+def takes_graphs(device: torch.device, options: EngineOptions, learner: Learner) -> bool:
+    """Whether the updates of this learner are made as CUDA graphs."""
+    return device.type == "cuda" and options.graph == "auto" and all(m.capturable for m in learner.mechanisms)
 
 
 class Graph:

@@ -13,7 +13,7 @@ from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array
 from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.engines.compiled.normals import new_generators
 from cbp_experiments.networks import MLP
-from cbp_experiments.networks.mlp import ACTIVATIONS
+from cbp_experiments.networks.activations import activation
 from cbp_experiments.seeding import task_key
 
 CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
@@ -161,7 +161,7 @@ class OnlineRun:
                 )
                 z.sub_(mean).mul_(gain / (variance + self.problem.learner.normalization_epsilon).sqrt())
             z += torch.from_numpy(network.biases[layer, :width])
-            hidden.append(ACTIVATIONS[self.architecture.activation](z))
+            hidden.append(activation(self.architecture.activation).function(z))
         return hidden
 
     def _arrays(self, within_task: bool) -> State:

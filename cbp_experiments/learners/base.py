@@ -1,125 +1,87 @@
-"""A learner's hyperparameters, and the four places of its step where a mechanism may act."""
+"""What a learner consists of: parts, which are hyperparameters, and what acts by them in its training step."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners.normalization import KINDS
-from cbp_experiments.learners.optimizers import OPTIMIZERS
-from cbp_experiments.learners.utilities import UTILITIES
 
 if TYPE_CHECKING:
+    from cbp_experiments.learners.optimizers import Optimizer
     from cbp_experiments.learners.step import Step
 
-NORMALIZATIONS = ("none", *KINDS)
+FORGET = ("none", "moments", "moments_and_count")  # what an optimizer may forget of a unit that is reset
 
 
 @dataclass(frozen=True)
-class Learner:
-    """One learner of the paper: an optimizer and what is added to it. Both engines read these fields by name.
+class Part:
+    """Hyperparameters that check themselves; the fields of a frozen dataclass are the keys of its YAML.
 
-    A mechanism is part of the learner when its field is not zero, so the paper's learners combine by configuration
-    alone: `learner=cbp learner.optimizer=adam` is CBP on Adam.
+    `kind` stands for the class in the names of runs. Messages of a ConfigError begin with the key; who builds the part
+    puts in front of it where it stands ("learner.").
     """
 
-    name: str
-    step_size: float
-    optimizer: str = "sgd"
-    momentum: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.0
-    perturbation_std: float = 0.0
-    dropout: float = 0.0
-    normalization: str = "none"
-    normalization_decay: float = 0.999
-    normalization_backward_decay: float = 0.99
-    normalization_epsilon: float = 1e-5
-    replacement_rate: float = 0.0
-    maturity_threshold: int = 100
-    decay_rate: float = 0.99
-    utility: str = "adaptable_contribution"
-    reset_momentum: bool = False
-    reset_normalization: bool = True
-    mechanisms: dict[str, Any] | None = None
+    kind: ClassVar[str]
 
-    kind: ClassVar[str] = "learner"
+    def require(self, key: str, holds: bool, what: str) -> None:
+        """Raises ConfigError, `key` must be `what`, unless it holds."""
+        if not holds:
+            raise ConfigError(f"{key} must be {what}, got {getattr(self, key)!r}")
 
-    def __post_init__(self) -> None:
-        choices: dict[str, Collection[str]] = {
-            "optimizer": OPTIMIZERS,
-            "utility": UTILITIES,
-            "normalization": NORMALIZATIONS,
-        }
-        for name, kinds in choices.items():
-            if getattr(self, name) not in kinds:
-                raise ConfigError(f"learner.{name} must be one of {', '.join(kinds)}, got {getattr(self, name)!r}")
-        if not 0 < self.step_size < float("inf"):
-            raise ConfigError(f"learner.step_size must be a positive number, got {self.step_size}")
-        if not 0 <= self.replacement_rate <= 1:
-            raise ConfigError(
-                "learner.replacement_rate must be between 0 and 1 (the share of mature units replaced at an update), "
-                f"got {self.replacement_rate}"
-            )
-        for name in ("weight_decay", "perturbation_std"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"learner.{name} must be 0 or more, got {getattr(self, name)}")
-        if self.step_size * self.weight_decay >= 1:
-            raise ConfigError(
-                "learner.step_size x learner.weight_decay must be below 1 (an update shrinks the weights by it), "
-                f"got {self.step_size} x {self.weight_decay}"
-            )
-        decays = ("normalization_decay", "normalization_backward_decay")
-        for name in ("momentum", "dropout", "beta1", "beta2", "decay_rate", *decays):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"learner.{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        for name in ("epsilon", "normalization_epsilon"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ConfigError(f"learner.{name} must be a positive number, got {getattr(self, name)}")
-        if not 0 <= self.maturity_threshold <= 9e18:  # what the kernel can count
-            raise ConfigError(
-                f"learner.maturity_threshold must be a number of updates from 0 to 9e18, got {self.maturity_threshold}"
-            )
-        for optimizer, kind in OPTIMIZERS.items():
-            for field in fields(self):
-                ignored = field.name in kind.hyperparameters and optimizer != self.optimizer
-                if ignored and getattr(self, field.name) != field.default:
-                    raise ConfigError(
-                        f"learner.{field.name} belongs to learner.optimizer={optimizer}, and it is {self.optimizer}; "
-                        f"set learner.{field.name}={field.default}"
-                    )
+    def require_shares(self, *keys: str) -> None:
+        for key in keys:
+            self.require(key, 0 <= getattr(self, key) < 1, "at least 0 and below 1")
+
+    def require_positive(self, *keys: str) -> None:
+        for key in keys:
+            self.require(key, 0 < getattr(self, key) < float("inf"), "a positive number")
+
+    def require_0_or_more(self, *keys: str) -> None:
+        for key in keys:
+            self.require(key, 0 <= getattr(self, key) < float("inf"), "0 or more")
+
+
+@dataclass(frozen=True)
+class Mechanism(Part):
+    """What a learner adds to its optimizer. A subclass has hyperparameters, and `actor` makes what acts by them.
+
+    switch: the key whose value 0 means that the mechanism is not there; None: it is there once it is named.
+    needs_units: it works on hidden layers, and would do nothing without one.
+    capturable: what its actor's `activations`, `gradients` and `after_update` do is the same at every update, on
+    tensors alone that are changed in place: no counting in Python, no `.item()`. On a GPU a CUDA graph then repeats it.
+    """
+
+    switch: ClassVar[str | None] = None
+    needs_units: ClassVar[bool] = False
+    capturable: ClassVar[bool] = False
 
     @property
-    def resets_units(self) -> bool:
-        """Whether units may be reset during training: by CBP, or by a mechanism of the user's own."""
-        return bool(self.replacement_rate or self.mechanisms)
+    def on(self) -> bool:
+        return self.switch is None or bool(getattr(self, self.switch))
+
+    def forgets(self, optimizer: Optimizer) -> str:
+        """One of FORGET: what `optimizer` forgets of a unit that this mechanism resets."""
+        return "none"
+
+    def actor(self, step: Step) -> Actor:
+        """What acts in `step`, whose network and optimizer are there."""
+        raise NotImplementedError
 
 
-class Mechanism:
-    """Base of what a learner adds to its optimizer: override what is needed, the rest does nothing.
+class Actor:
+    """Base of what a mechanism does in a training step: override what is needed, the rest does nothing.
 
     `state` is saved in checkpoints and must hold all that lasts from one update to the next: tensors `[R, ...]`.
     Random numbers come from `step.draws`, which needs nothing saved.
-
-    `capturable`: what `activations`, `gradients` and `after_update` do is the same at every update, on tensors alone
-    that are changed in place: no counting in Python, no `.item()`. On a GPU a CUDA graph then repeats it. A mechanism
-    that says nothing is called at every update.
     """
 
-    capturable: ClassVar[bool] = False
     state: dict[str, Tensor]
 
     def __init__(self) -> None:
         self.state = {}
-
-    def prepare(self, step: Step) -> None:
-        """Once, before the first update: make `self.state`."""
 
     def begin_task(self, step: Step) -> None:
         """Before the first update of a task, and where a run continues within one: `self.state` is as it was saved."""

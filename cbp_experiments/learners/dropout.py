@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from cbp_experiments.learners.base import Mechanism
-
-if TYPE_CHECKING:
-    from cbp_experiments.learners.draws import Draws
-    from cbp_experiments.learners.step import Step
+from cbp_experiments.learners.base import Actor, Mechanism
+from cbp_experiments.learners.draws import Draws
+from cbp_experiments.learners.step import Step
 
 
+@dataclass(frozen=True)
 class Dropout(Mechanism):
-    """In the forward pass of an update, sets each activation to 0 with `probability`, and divides the rest by 1 - it.
+    """In the forward pass of an update, sets each activation to 0 with probability `dropout`, and divides the rest by
+    1 - it.
 
     The online accuracy is that of this pass. The metrics before a task see the whole network.
     """
 
-    capturable = True
-    draws: Draws
+    dropout: float
 
-    def __init__(self, probability: float):
+    kind: ClassVar[str] = "dropout"
+    switch: ClassVar[str | None] = "dropout"
+    needs_units: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.require_shares("dropout")
+
+    def actor(self, step: Step) -> Actor:
+        return Dropping(self.dropout, step.draws)
+
+
+class Dropping(Actor):
+    def __init__(self, probability: float, draws: Draws):
         super().__init__()
-        self.probability = probability
-
-    def prepare(self, step: Step) -> None:
-        self.draws = step.draws
+        self.probability, self.draws = probability, draws
 
     def activations(self, layer: int, h: Tensor) -> Tensor:
         dropped = self.draws.bernoulli("dropout", layer, h.shape[1:], self.probability)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cbp_experiments.learners.base import Mechanism
-
-if TYPE_CHECKING:
-    from cbp_experiments.learners.step import Step
+from cbp_experiments.learners.base import Actor, Mechanism
+from cbp_experiments.learners.step import Step
 
 
+@dataclass(frozen=True)
 class Perturbation(Mechanism):
-    """After every update, adds N(0, std^2) to every weight, bias and gain, those of the output layer included.
+    """After every update, adds N(0, perturbation_std^2) to every weight, bias and gain, the output layer's included.
 
     The noise is not multiplied by the step size. With weight decay this is Shrink and Perturb.
     """
 
-    capturable = True
+    perturbation_std: float
 
+    kind: ClassVar[str] = "perturbation"
+    switch: ClassVar[str | None] = "perturbation_std"
+    capturable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self.require_0_or_more("perturbation_std")
+
+    def actor(self, step: Step) -> Actor:
+        return Perturbing(self.perturbation_std)
+
+
+class Perturbing(Actor):
     def __init__(self, std: float):
         super().__init__()
         self.std = std

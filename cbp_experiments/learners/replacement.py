@@ -4,46 +4,77 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from cbp_experiments.learners.base import Learner, Mechanism
+from cbp_experiments.learners.base import FORGET, Actor, Mechanism
+from cbp_experiments.learners.optimizers import Optimizer
+from cbp_experiments.learners.step import Step
 from cbp_experiments.learners.utilities import UTILITIES
 from cbp_experiments.networks import fill
 
-if TYPE_CHECKING:
-    from cbp_experiments.learners.step import Step
 
-
+@dataclass(frozen=True)
 class UnitReplacement(Mechanism):
-    """Replaces the least useful mature units of each hidden layer, `replacement_rate` of them at an update.
+    """Replaces the least useful mature units of each hidden layer, at a slow rate.
 
-    State of hidden layer l, `[R, n]`: `utility_l` (u), `mean_activation_l` (f, both before bias correction) and
+    optimizer_state: what the optimizer forgets of a unit that is replaced (base.FORGET); None: as published, which is
+    nothing for SGD, moments and count for Adam. reset_momentum: SGD forgets its velocity.
+    """
+
+    replacement_rate: float  # share of the mature units of a layer replaced at an update
+    maturity_threshold: int  # updates before a unit may be replaced
+    decay_rate: float  # of the running averages of activation and utility
+    utility: str
+    reset_momentum: bool
+    reset_normalization: bool  # statistics and parameters of a replaced unit are new
+    optimizer_state: str | None
+
+    kind: ClassVar[str] = "replacement"
+    switch: ClassVar[str | None] = "replacement_rate"
+    needs_units: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        rate = "between 0 and 1 (the share of mature units replaced at an update)"
+        self.require("replacement_rate", 0 <= self.replacement_rate <= 1, rate)
+        whole = "a number of updates from 0 to 9e18"  # what the kernel can count
+        self.require("maturity_threshold", 0 <= self.maturity_threshold <= 9e18, whole)
+        self.require_shares("decay_rate")
+        self.require("utility", self.utility in UTILITIES, f"one of {', '.join(UTILITIES)}")
+        self.require("optimizer_state", self.optimizer_state in (None, *FORGET), f"null or one of {', '.join(FORGET)}")
+        alike = not self.reset_momentum or self.optimizer_state in (None, "moments", "moments_and_count")
+        self.require("optimizer_state", alike, "moments with reset_momentum=true")
+
+    def forgets(self, optimizer: Optimizer) -> str:
+        published = optimizer.published_reset
+        return self.optimizer_state or ("moments" if self.reset_momentum and published == "none" else published)
+
+    def actor(self, step: Step) -> Actor:
+        return Replacing(self, step)
+
+
+class Replacing(Actor):
+    """State of hidden layer l, `[R, n]`: `utility_l` (u), `mean_activation_l` (f, both before bias correction) and
     `age_l` (updates since the unit was new); `to_replace [R, layers]`, on the CPU, holds the fractions of units that
     are due. `replaced` has those of the last update: (layer, units `[R, count]`), each run's least useful one first.
     """
 
-    capturable = True
-
-    def __init__(self, learner: Learner, bounds: list[float]):
-        """New incoming weights of layer l are uniform in +-bounds[l], as the initial ones were."""
+    def __init__(self, replacement: UnitReplacement, step: Step):
         super().__init__()
-        self.learner = learner
-        self.bounds = bounds
+        self.replacement, self.forget = replacement, replacement.forgets(step.learner.chosen_optimizer)
         self.replaced: list[tuple[int, Tensor]] = []
-        self.schedules: list[Schedule] = []
         self.observed = 0  # activations of a unit at an update
-
-    def prepare(self, step: Step) -> None:
-        hidden = step.network.biases[:-1]
-        for layer, bias in enumerate(hidden):
+        groups = step.network.units
+        for layer, group in enumerate(groups):
             for name in ("utility", "mean_activation", "age"):
-                self.state[f"{name}_{layer}"] = torch.zeros_like(bias).detach()
-        self.state["to_replace"] = torch.zeros(len(step.network.weights[0]), len(hidden), dtype=torch.float64)
-        new = [[0] * bias.shape[1] for bias in hidden]
-        self.schedules = [Schedule(self.learner, step.network.mature_units_only, ages) for ages in new]
+                self.state[f"{name}_{layer}"] = torch.zeros_like(group.bias).detach()
+        self.state["to_replace"] = torch.zeros(len(step.network.weights[0]), len(groups), dtype=torch.float64)
+        mature_only = step.network.mature_units_only
+        self.schedules = [Schedule(replacement, mature_only, [0] * group.count) for group in groups]
 
     def begin_task(self, step: Step) -> None:
         fractions = self.state["to_replace"][0].tolist()
@@ -52,14 +83,14 @@ class UnitReplacement(Mechanism):
 
     def after_update(self, step: Step, hidden: list[Tensor]) -> None:
         """Age, mean activation and utility (steps 1 to 4 of Algorithm 1)."""
-        decay = self.learner.decay_rate
-        for layer, h in enumerate(hidden):
-            h = h.unsqueeze(3) if h.ndim == 3 else h.flatten(3)
+        decay = self.replacement.decay_rate
+        for layer, group in enumerate(step.network.units):
+            h = group.observed(hidden[layer])
             age = self.state[f"age_{layer}"].add_(1)
             mean_activation = self.state[f"mean_activation_{layer}"].lerp_(h.mean(dim=(1, 3)), 1 - decay)
-            incoming = step.network.incoming_magnitude(layer)  # both by the weights after the update
-            outgoing = step.network.outgoing_magnitude(layer)
-            utility = UTILITIES[self.learner.utility](h, mean_activation / (1 - decay**age), incoming, outgoing)
+            incoming, outgoing = group.incoming_magnitude(), group.outgoing_magnitude()  # after the update
+            corrected = mean_activation / (1 - decay**age)
+            utility = UTILITIES[self.replacement.utility](h, corrected, incoming, outgoing)
             self.state[f"utility_{layer}"].lerp_(utility, 1 - decay)
             self.observed = h[0, :, 0].numel()
 
@@ -70,7 +101,9 @@ class UnitReplacement(Mechanism):
             self.state["to_replace"][:, layer] = schedule.fraction
             if count:
                 units = self._least_useful(step, layer, count)
-                self._replace(step, layer, units)
+                step.reset_units(layer, units, self.forget, normalization=self.replacement.reset_normalization)
+                for name in ("utility", "mean_activation", "age"):
+                    fill(self.state[f"{name}_{layer}"], step.network.units[layer].own(units), 0.0)
                 self.replaced.append((layer, units))
 
     def _least_useful(self, step: Step, layer: int, count: int) -> Tensor:
@@ -80,44 +113,22 @@ class UnitReplacement(Mechanism):
         contribution of a unit of age 1 is 0, and rounding must not rank it.
         """
         age, utility = self.state[f"age_{layer}"], self.state[f"utility_{layer}"]
-        if self.learner.utility == "random":
+        if self.replacement.utility == "random":
             ranking = step.draws.uniform("ranking", layer, age.shape[1:])
         else:
-            ranking = utility / (1 - self.learner.decay_rate**age)
-        if self.learner.utility == "adaptable_contribution" and self.observed == 1:
+            ranking = utility / (1 - self.replacement.decay_rate**age)
+        if self.replacement.utility == "adaptable_contribution" and self.observed == 1:
             ranking = ranking.where(age > 1, 0.0)
-        ranking = ranking.where(age > self.learner.maturity_threshold, torch.inf)
+        ranking = ranking.where(age > self.replacement.maturity_threshold, torch.inf)
         return ranking.argsort(dim=1, stable=True)[:, :count]
-
-    def _replace(self, step: Step, layer: int, units: Tensor) -> None:
-        network, optimizer = step.network, step.optimizer
-        incoming, outgoing = network.incoming(layer, units), network.outgoing(layer, units)
-        own = network.of_runs(units)
-        fresh = self.fresh_weights(step, layer, network.weights[layer][incoming].shape[1:])
-        network.weights[layer][incoming] = fresh.to(network.weights[layer])
-        fill(network.biases[layer], own, 0.0)
-        fill(network.weights[layer + 1], outgoing, 0.0)
-        optimizer.reset(2 * layer, incoming)
-        optimizer.reset(2 * layer + 1, own)
-        optimizer.reset(2 * layer + 2, outgoing)
-        if network.normalization and self.learner.reset_normalization:
-            network.normalization.reset(layer, own)
-            optimizer.reset(2 * len(network.weights) + layer, own)
-        for name in ("utility", "mean_activation", "age"):
-            fill(self.state[f"{name}_{layer}"], own, 0.0)
-
-    def fresh_weights(self, step: Step, layer: int, shape: Sequence[int]) -> Tensor:
-        """Incoming weights of replaced units, float64 `[R, *shape]`; `shape` is (count, ...)."""
-        bound = self.bounds[layer]
-        return step.draws.uniform("replacement", layer, shape).mul_(2 * bound).sub_(bound)
 
 
 class Schedule:
     """When how many units of a layer are due: it depends on how many are mature, not on which, and so is the same for
     all runs and known without asking their device."""
 
-    def __init__(self, learner: Learner, mature_units_only: bool, ages: Sequence[int]):
-        self.rate, self.threshold = learner.replacement_rate, learner.maturity_threshold
+    def __init__(self, replacement: UnitReplacement, mature_units_only: bool, ages: Sequence[int]):
+        self.rate, self.threshold = replacement.replacement_rate, replacement.maturity_threshold
         self.mature_units_only = mature_units_only
         self.begin(ages, 0.0)
 

@@ -1,21 +1,15 @@
 """Networks: architectures (what a configuration names), and R copies of one side by side."""
 
-from cbp_experiments.networks.base import (
-    Architecture,
-    ForwardHook,
-    Normalizer,
-    StackedNetwork,
-    Where,
-    along_units,
-    fill,
-)
+from cbp_experiments.networks.activations import ACTIVATIONS, Activation, activation
+from cbp_experiments.networks.base import Architecture, ForwardHook, Normalizer, StackedNetwork
 from cbp_experiments.networks.conv import ConvNet, StackedConvNet
-from cbp_experiments.networks.mlp import ACTIVATIONS, GAINS, MLP, StackedMLP
+from cbp_experiments.networks.mlp import MLP, StackedMLP
+from cbp_experiments.networks.units import Units, Where, along_units, fill, put
 
 __all__ = [
     "ACTIVATIONS",
-    "GAINS",
     "MLP",
+    "Activation",
     "Architecture",
     "ConvNet",
     "ForwardHook",
@@ -23,7 +17,10 @@ __all__ = [
     "StackedConvNet",
     "StackedMLP",
     "StackedNetwork",
+    "Units",
     "Where",
+    "activation",
     "along_units",
     "fill",
+    "put",
 ]

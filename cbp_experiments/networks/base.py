@@ -7,24 +7,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Where = tuple[int | slice | Tensor, ...]  # an index into a weight `[R, ...]`
+from cbp_experiments.networks.units import Where, groups
 
 
 class ForwardHook(Protocol):
-    """What may act in the forward pass (learners.base.Mechanism)."""
+    """What may act in the forward pass (learners.base.Actor)."""
 
     def activations(self, layer: int, h: Tensor) -> Tensor: ...
 
 
 class Normalizer(Protocol):
-    """What stands between the weighted sums of a hidden layer and its bias (learners.normalization.Normalization)."""
+    """What turns the weighted sums of a hidden layer into what it activates (learners.normalizations.Normalizer).
 
-    gains: list[Tensor]
+    parameters: by layer, those that are learned, each `[R, n]`. state: saved in checkpoints, tensors `[R, ...]`.
+    """
+
+    parameters: list[list[Tensor]]
     state: dict[str, Tensor]
 
-    def __call__(self, layer: int, x: Tensor, learning: bool) -> Tensor: ...
+    def __call__(self, layer: int, sums: Tensor, bias: Tensor, learning: bool) -> Tensor: ...
 
-    def reset(self, layer: int, where: Where) -> None: ...
+    def reset(self, layer: int, where: Where, chosen: Tensor | None = None) -> None: ...
 
 
 class Architecture(Protocol):
@@ -59,17 +62,21 @@ class Architecture(Protocol):
         self,
         weights: list[list[np.ndarray]],
         biases: list[list[np.ndarray]],
+        bounds: list[float],
         device: torch.device,
         dtype: torch.dtype,
     ) -> "StackedNetwork":
-        """The networks of all runs side by side; `weights[r][l]` and `biases[r][l]` are those of run r's layer l."""
+        """The networks of all runs side by side; `weights[r][l]` and `biases[r][l]` are those of run r's layer l.
+
+        bounds: as `bounds` gives them.
+        """
 
 
 class StackedNetwork:
     """R networks side by side: `weights[l] [R, ...]`, `biases[l] [R, n]`; a learner may set `normalization`.
 
-    This class has fully connected layers, weights `[R, in, out]`; a subclass says what else a layer may be, and where
-    in `weights` the weights of a unit are.
+    This class has fully connected layers, weights `[R, in, out]`; a subclass says what else a layer may be. `units[l]`
+    are those of hidden layer l, by which mechanisms find and reset them.
     """
 
     mature_units_only = True
@@ -82,24 +89,30 @@ class StackedNetwork:
         self,
         weights: list[list[np.ndarray]],
         biases: list[list[np.ndarray]],
+        bounds: list[float],
         device: torch.device,
         dtype: torch.dtype,
+        *,
+        halves: bool = False,
     ):
+        """bounds: weights of layer l are drawn from +-bounds[l]. halves: as `units.Units` has it."""
         self.weights, self.biases = (
             [torch.from_numpy(np.stack(layer)).to(device, dtype).requires_grad_() for layer in zip(*runs, strict=True)]
             for runs in (weights, biases)
         )
+        self.units = groups(self.weights, self.biases, bounds, halves=halves)
         self.normalization: Normalizer | None = None
 
     @property
-    def gains(self) -> list[Tensor]:
-        """`[R, n]` of each hidden layer if the network is normalized, else none."""
-        return self.normalization.gains if self.normalization else []
+    def parameters(self) -> list[Tensor]:
+        """Weight and bias of each layer in turn; then those of the normalization, kind by kind."""
+        own = [p for pair in zip(self.weights, self.biases, strict=True) for p in pair]
+        return own + [p for kind in zip(*self.of_normalization, strict=True) for p in kind]
 
     @property
-    def parameters(self) -> list[Tensor]:
-        """Weight and bias of each layer in turn, so that layer l owns entries 2l and 2l + 1; then the gains."""
-        return [p for pair in zip(self.weights, self.biases, strict=True) for p in pair] + self.gains
+    def of_normalization(self) -> list[list[Tensor]]:
+        """The parameters `[R, n]` of the normalization by hidden layer; none if there is no normalization."""
+        return self.normalization.parameters if self.normalization else []
 
     def forward(self, x: Tensor, mechanisms: Sequence[ForwardHook] | None = None) -> tuple[Tensor, list[Tensor]]:
         """`x [R, B, in]` -> logits `[R, B, classes]` and the activations `[R, B, n, ...]` of each hidden layer.
@@ -112,8 +125,7 @@ class StackedNetwork:
             if self.normalization is None:
                 z = self.sums(layer, x, bias)
             else:
-                z = self.normalization(layer, self.sums(layer, x, None), mechanisms is not None)
-                z = z + along_units(bias, z)
+                z = self.normalization(layer, self.sums(layer, x, None), bias, mechanisms is not None)
             x = self.activate(layer, z)
             for mechanism in mechanisms or ():
                 x = mechanism.activations(layer, x)
@@ -134,34 +146,3 @@ class StackedNetwork:
     def activate(self, layer: int, z: Tensor) -> Tensor:
         """The activations `[R, B, n, ...]` of a hidden layer as the next one sees them."""
         raise NotImplementedError
-
-    def of_runs(self, units: Tensor) -> Where:
-        """Where in a `[R, n, ...]` the `units [R, K]` of each run are: values of `[R, K, ...]`."""
-        return torch.arange(len(units), device=units.device).unsqueeze(1), units
-
-    def incoming(self, layer: int, units: Tensor) -> Where:
-        """Where in `weights[layer]` the weights into `units [R, K]` are: values of `[R, K, ...]`."""
-        runs, unit = self.of_runs(units)
-        return runs, slice(None), unit
-
-    def outgoing(self, layer: int, units: Tensor) -> Where:
-        """Where in `weights[layer + 1]` the weights out of the `units [R, K]` of hidden layer `layer` are."""
-        return self.of_runs(units)
-
-    def incoming_magnitude(self, layer: int) -> Tensor:
-        """Mean |w| of the weights into each unit: `[R, n]`."""
-        return self.weights[layer].abs().mean(dim=1)
-
-    def outgoing_magnitude(self, layer: int) -> Tensor:
-        """Mean |w| of the weights out of each unit: `[R, n, P]`, P positions if they differ by it, else 1."""
-        return self.weights[layer + 1].abs().mean(dim=2).unsqueeze(2)
-
-
-def fill(values: Tensor, where: Where, value: float) -> None:
-    """values[where] = value. A plain number would be copied from the host, which a GPU makes it wait for."""
-    values[where] = values.new_full((), value)
-
-
-def along_units(values: Tensor, x: Tensor) -> Tensor:
-    """`values [R, n]` as they multiply with `x [R, B, n, ...]`."""
-    return values.reshape(values.shape[0], 1, values.shape[1], *[1] * (x.ndim - 3))

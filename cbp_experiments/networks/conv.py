@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.networks.base import StackedNetwork, Where
+from cbp_experiments.networks.base import StackedNetwork
 from cbp_experiments.networks.pooling import pooled_relu
 from cbp_experiments.seeding import generator
 
@@ -80,10 +80,11 @@ class ConvNet:
         self,
         weights: list[list[np.ndarray]],
         biases: list[list[np.ndarray]],
+        bounds: list[float],
         device: torch.device,
         dtype: torch.dtype,
     ) -> "StackedConvNet":
-        return StackedConvNet(weights, biases, device, dtype)
+        return StackedConvNet(weights, biases, bounds, device, dtype)
 
 
 class StackedConvNet(StackedNetwork):
@@ -124,30 +125,6 @@ class StackedConvNet(StackedNetwork):
         if self.convolutional(layer):
             return by_run(pooled_relu(side_by_side(z), self.space), len(z))
         return torch.relu(z)
-
-    def incoming(self, layer: int, units: Tensor) -> Where:
-        return self.of_runs(units) if self.convolutional(layer) else super().incoming(layer, units)
-
-    def outgoing(self, layer: int, units: Tensor) -> Where:
-        if self.convolutional(layer + 1):
-            return super().incoming(layer + 1, units)
-        inputs = self._inputs_of_a_unit(layer)
-        own = units.unsqueeze(2) * inputs + torch.arange(inputs, device=units.device)
-        return self.of_runs(own.flatten(1))
-
-    def incoming_magnitude(self, layer: int) -> Tensor:
-        if self.convolutional(layer):
-            return self.weights[layer].abs().mean(dim=(2, 3, 4))
-        return super().incoming_magnitude(layer)
-
-    def outgoing_magnitude(self, layer: int) -> Tensor:
-        if self.convolutional(layer + 1):
-            return self.weights[layer + 1].abs().mean(dim=(1, 3, 4)).unsqueeze(2)
-        return super().outgoing_magnitude(layer).unflatten(1, (-1, self._inputs_of_a_unit(layer))).squeeze(3)
-
-    def _inputs_of_a_unit(self, layer: int) -> int:
-        """How many inputs of the fully connected layer that follows a unit has: a filter one for each position."""
-        return self.weights[layer + 1].shape[1] // self.biases[layer].shape[1]
 
 
 def positions(inputs: int) -> int:

@@ -1,6 +1,5 @@
 """The fully connected network of Online Permuted MNIST."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
@@ -8,22 +7,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.networks.activations import activation
 from cbp_experiments.networks.base import StackedNetwork
 from cbp_experiments.seeding import generator
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "leaky_relu": F.leaky_relu,
-    "elu": F.elu,
-    "swish": F.silu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-}
-# torch.nn.init.calculate_gain; ELU and swish, which it does not know, take ReLU's.
-GAINS = {"relu": 2**0.5, "leaky_relu": (2 / (1 + 0.01**2)) ** 0.5, "elu": 2**0.5, "swish": 2**0.5, "tanh": 5 / 3}
 
 
 @dataclass(frozen=True)
@@ -42,31 +30,34 @@ class MLP:
             raise ConfigError(f"network.width must be at least 1, got {self.width}")
         if self.depth < 0:
             raise ConfigError(f"network.depth must be 0 (a linear learner) or more, got {self.depth}")
-        if self.activation not in ACTIVATIONS:
-            raise ConfigError(f"network.activation must be one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        activation(self.activation)  # raises if there is none
 
     def sizes(self, inputs: int, classes: int) -> list[int]:
         """Units of each layer, from the inputs to the outputs."""
         return [inputs, *[self.width] * self.depth, classes]
 
+    def shapes(self, inputs: int, classes: int) -> list[tuple[int, int]]:
+        """`[in, out]` of each layer's weight; of activations in halves, each unit is two inputs of the next layer."""
+        sizes, per_unit = self.sizes(inputs, classes), 2 if activation(self.activation).halves else 1
+        return [(n if layer == 0 else per_unit * n, m) for layer, (n, m) in enumerate(pairwise(sizes))]
+
     def describe(self, inputs: int, classes: int) -> str:
         return f"{'-'.join(map(str, self.sizes(inputs, classes)))}, {self.activation}"
 
     def weight_count(self, inputs: int, classes: int) -> int:
-        return sum(a * b for a, b in pairwise(self.sizes(inputs, classes)))
+        return sum(a * b for a, b in self.shapes(inputs, classes))
 
     def bounds(self, inputs: int, classes: int) -> list[float]:
         """Kaiming uniform."""
-        fan_in = self.sizes(inputs, classes)[:-1]
-        gains = [GAINS.get(self.activation, 1.0)] * self.depth + [1.0]
-        return [gain * (3 / n) ** 0.5 for gain, n in zip(gains, fan_in, strict=True)]
+        gains = [activation(self.activation).gain] * self.depth + [1.0]
+        return [gain * (3 / n) ** 0.5 for gain, (n, _) in zip(gains, self.shapes(inputs, classes), strict=True)]
 
     def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
         """One float64 array `[in, out]` a layer."""
-        sizes, bounds = self.sizes(inputs, classes), self.bounds(inputs, classes)
+        layers = zip(self.shapes(inputs, classes), self.bounds(inputs, classes), strict=True)
         return [
-            generator(seed, "weights", layer).uniform(-bound, bound, (sizes[layer], sizes[layer + 1]))
-            for layer, bound in enumerate(bounds)
+            generator(seed, "weights", layer).uniform(-bound, bound, shape)
+            for layer, (shape, bound) in enumerate(layers)
         ]
 
     def initial_biases(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
@@ -76,10 +67,11 @@ class MLP:
         self,
         weights: list[list[np.ndarray]],
         biases: list[list[np.ndarray]],
+        bounds: list[float],
         device: torch.device,
         dtype: torch.dtype,
     ) -> "StackedMLP":
-        return StackedMLP(self, weights, device, dtype, biases)
+        return StackedMLP(self, weights, biases, bounds, device, dtype)
 
 
 class StackedMLP(StackedNetwork):
@@ -89,14 +81,14 @@ class StackedMLP(StackedNetwork):
         self,
         architecture: MLP,
         weights: list[list[np.ndarray]],
+        biases: list[list[np.ndarray]],
+        bounds: list[float],
         device: torch.device,
         dtype: torch.dtype,
-        biases: list[list[np.ndarray]] | None = None,
     ):
-        """`weights[r][l]` is the initial weight `[in, out]` of run r's layer l; biases start at 0 unless given."""
-        zeros = [[np.zeros(weight.shape[1]) for weight in run] for run in weights]
-        super().__init__(weights, biases or zeros, device, dtype)
-        self.activation = ACTIVATIONS[architecture.activation]
+        """`weights[r][l]` is the initial weight `[in, out]` of run r's layer l; the rest as `StackedNetwork` has it."""
+        self.activation = activation(architecture.activation)
+        super().__init__(weights, biases, bounds, device, dtype, halves=self.activation.halves)
 
     def activate(self, layer: int, z: Tensor) -> Tensor:
-        return self.activation(z)
+        return self.activation.function(z)

@@ -62,7 +62,8 @@ def identity_of(values: Any, meaning: Meaning) -> Any:
     if not isinstance(target := values.get(TARGET), str):
         return inner
     kind, neutral = meaning(target)
-    named = {k: v for k, v in inner.items() if not (k in neutral and canonical(v) == canonical(neutral[k]))}
+    # A key that the class no longer has, and that says nothing, is as good as none.
+    named = {k: v for k, v in inner.items() if canonical(v) != canonical(neutral.get(k))}
     return {KIND: kind, **named}
 
 

@@ -1,6 +1,7 @@
 """What each engine refuses: new kinds that it does not know, networks and tasks of a user's own, what does nothing."""
 
-from dataclasses import field, make_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, make_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ from cbp_experiments.engines import choose_engine
 from cbp_experiments.engines.abilities import refusal
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import NORMALIZATIONS, OPTIMIZERS, UTILITIES, base
-from cbp_experiments.learners.optimizers import SGD
-from cbp_experiments.networks import ACTIVATIONS, MLP
+from cbp_experiments.learners import OPTIMIZERS, UTILITIES
+from cbp_experiments.learners.optimizers import SGD, Updater
+from cbp_experiments.networks import ACTIVATIONS, MLP, Activation
 from cbp_experiments.streams import Task
-from tests.engines.test_fields import CBP, LEARNER, TASK, numbers, tiny, with_tasks
+from tests.engines.test_fields import CBP, OTHERS, TASK, numbers, tiny, with_tasks
 from tests.problems import BP
 
 ForgetfulMLP: Any = make_dataclass("ForgetfulMLP", [("dummy", float, field(default=0.0))], bases=(MLP,), frozen=True)
@@ -28,41 +29,58 @@ class Shifted(MLP):
         return [bias + 0.1 for bias in super().initial_biases(seed, inputs, classes)]
 
 
+class Narrow(MLP):
+    """Another one, with another shape."""
+
+    def sizes(self, inputs: int, classes: int) -> list[int]:
+        return [inputs, self.width, 3, classes]
+
+
 def test_networks_of_ones_own_are_left_to_the_ensemble() -> None:
     assert refusal("online", tiny(network=ForgetfulMLP(12, 2))) is None
-    for network, reason in ((ForgetfulMLP(12, 2, dummy=0.5), "network.dummy"), (Shifted(12, 2), "initial_biases")):
+    for network, reason in (
+        (ForgetfulMLP(12, 2, dummy=0.5), "network.dummy"),
+        (Shifted(12, 2), "initial_biases"),
+        (Narrow(12, 2), "sizes"),
+    ):
         engine = choose_engine(tiny(network=network))
         assert engine.name == "ensemble"
         assert f"auto, not online: it does not know {reason}" in engine.reason
 
 
+@dataclass(frozen=True)
 class Sign(SGD):
     """An optimizer that somebody adds."""
 
-    def update(self, parameters: Any, gradients: Any) -> None:
-        super().update(parameters, [gradient.sign() for gradient in gradients])
+    def updater(self, parameters: Sequence[torch.Tensor], step_size: float, count_each: bool) -> Updater:
+        return Signs(parameters, step_size)
+
+
+class Signs(Updater):
+    def update(self, gradients: Sequence[torch.Tensor]) -> None:
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.sub_(gradient.sign(), alpha=self.step_size)
 
 
 def test_a_new_kind_is_left_to_the_engine_that_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """And never trains as an old one."""
     monkeypatch.setitem(OPTIMIZERS, "sign", Sign)
-    monkeypatch.setitem(ACTIVATIONS, "sine", torch.sin)
+    monkeypatch.setitem(ACTIVATIONS, "sine", Activation(torch.sin))
     monkeypatch.setitem(UTILITIES, "beauty", lambda h, mean_activation, incoming, outgoing: -incoming)
     cbp = replace(BP, **CBP)
     for old, new, reason in (
-        (tiny(), tiny(replace(BP, optimizer="sign")), "learner.optimizer=sign"),
-        (tiny(cbp), tiny(replace(cbp, utility="beauty")), "learner.utility=beauty"),
-        (tiny(), tiny(network=MLP(12, 2, "sine")), "network.activation=sine"),
+        (tiny(), tiny(replace(BP, optimizer="sign")), "it has no compiled half of Sign (learner)"),
+        (tiny(cbp), tiny(replace(cbp, utility="beauty")), "it does not know learner.utility=beauty"),
+        (tiny(), tiny(network=MLP(12, 2, "sine")), "it does not know network.activation=sine"),
     ):
         engine = choose_engine(new)
-        assert (engine.name, engine.reason) == ("ensemble", f"auto, not online: it does not know {reason}")
+        assert (engine.name, engine.reason) == ("ensemble", f"auto, not online: {reason}")
         assert numbers("ensemble", new) != numbers("ensemble", old)
 
 
-def test_a_normalization_that_no_engine_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "NORMALIZATIONS", (*NORMALIZATIONS, "layer"))
-    with pytest.raises(ConfigError, match=r"no engine can do this: .* learner\.normalization=layer"):
-        choose_engine(tiny(replace(BP, normalization="layer")))
+def test_layer_normalization_is_left_to_the_ensemble() -> None:
+    engine = choose_engine(tiny(replace(BP, normalization="layer")))
+    assert engine.reason == "auto, not online: it has no compiled half of LayerNormalization (learner)"
 
 
 # Tasks that are not like the first one.
@@ -115,7 +133,7 @@ def test_what_works_on_hidden_layers_is_refused_without_any(name: str, value: An
 
 
 def test_mechanisms_of_ones_own_may_work_without_hidden_layers() -> None:
-    learners = BP, replace(BP, mechanisms=LEARNER["mechanisms"][1])
+    learners = BP, replace(BP, others=OTHERS)
     linear, halved = (tiny(learner, network=MLP(depth=0)) for learner in learners)
     assert numbers("ensemble", linear) != numbers("ensemble", halved)
 

@@ -5,7 +5,7 @@ which the field counts, and another value. A field without an entry fails the te
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import NORMALIZATIONS, OPTIMIZERS, UTILITIES, Learner, Mechanism, Step
+from cbp_experiments.learners import NORMALIZATIONS, UTILITIES, Actor, Learner, Mechanism, Step
 from cbp_experiments.networks import ACTIVATIONS, MLP, ConvNet
 from cbp_experiments.streams import Examples, Task, mnist_files
 from cbp_experiments.streams.continual_imagenet import ClassPairs, ContinualImageNet
@@ -30,6 +30,22 @@ ENGINES = ["online", "ensemble"]
 each_engine = pytest.mark.parametrize("engine", ENGINES)
 Entries = Mapping[str, tuple[dict[str, Any], Any]]  # field -> settings in which it counts, another value
 
+
+@dataclass(frozen=True)
+class Halved(Mechanism):
+    """A mechanism of a user's own."""
+
+    def actor(self, step: Step) -> Actor:
+        return Halving()
+
+
+class Halving(Actor):
+    def gradients(self, step: Step, gradients: list[torch.Tensor]) -> None:
+        for gradient in gradients:
+            gradient *= 0.5
+
+
+OTHERS = {"mine": Halved()}
 ADAM: dict[str, Any] = {"optimizer": "adam", "step_size": 0.003}
 CBP: dict[str, Any] = {"replacement_rate": 0.02, "maturity_threshold": 10, "decay_rate": 0.9}
 NORMALIZED: dict[str, Any] = {"normalization": "online"}
@@ -53,7 +69,8 @@ LEARNER: Entries = {
     "utility": (CBP, "weight"),
     "reset_momentum": (CBP | {"momentum": 0.9}, True),
     "reset_normalization": (CBP | NORMALIZED, False),
-    "mechanisms": ({}, {"mine": {"_target_": f"{__name__}.Halved"}}),
+    "optimizer_state": (CBP | ADAM, "none"),
+    "others": ({}, OTHERS),
 }
 MLPS: Entries = {"width": ({}, 8), "depth": ({}, 1), "activation": ({}, "tanh")}
 CONV_NETS: Entries = {"width": ({}, 4)}
@@ -85,14 +102,6 @@ TASK: dict[str, Callable[[Task], Any]] = {
     "tests": lambda task: {"test_accuracy": np.arange(5)},
     "new_head": lambda task: True,
 }
-
-
-class Halved(Mechanism):
-    """A mechanism of a user's own."""
-
-    def gradients(self, step: Step, gradients: list[torch.Tensor]) -> None:
-        for gradient in gradients:
-            gradient *= 0.5
 
 
 def numbers(engine: str, problem: Problem) -> str:
@@ -223,7 +232,12 @@ def test_fields_of_tasks(engine: str, name: str) -> None:
     assert changes_or_is_refused(engine, tiny(), after)
 
 
-KINDS = {"optimizer": OPTIMIZERS, "normalization": NORMALIZATIONS, "utility": UTILITIES, "activation": ACTIVATIONS}
+KINDS = {
+    "optimizer": ("sgd", "adam"),
+    "normalization": ("none", *NORMALIZATIONS),
+    "utility": UTILITIES,
+    "activation": ACTIVATIONS,
+}
 
 
 @each_engine
@@ -235,7 +249,7 @@ def test_no_kind_trains_as_another(engine: str, name: str) -> None:
         if name == "activation"
         else tiny(changed(cbp, name, kind), batch_size=4 if name == "normalization" and engine == "ensemble" else 1)
         for kind in KINDS[name]
-        if (engine, kind) != ("online", "batch")  # which cannot be had with single examples
+        if engine == "ensemble" or kind not in ("batch", "layer", "crelu")  # which it refuses
     ]
     assert {refusal(engine, problem) for problem in problems} == {None}
     assert len({numbers(engine, problem) for problem in problems}) == len(problems) > 1
@@ -245,6 +259,16 @@ def test_no_kind_trains_as_another(engine: str, name: str) -> None:
 
 Forgetful: Any = make_dataclass("Forgetful", [("dummy", float, field(default=0.0))], bases=(Learner,), frozen=True)
 ForgetfulTask: Any = make_dataclass("ForgetfulTask", [("dummy", float, field(default=0.0))], bases=(Task,), frozen=True)
+
+
+@dataclass(frozen=True)
+class Idle(Mechanism):
+    """A mechanism that does not read its field."""
+
+    dummy: float = 0.0
+
+    def actor(self, step: Step) -> Actor:
+        return Actor()
 
 
 def forgetful(dummy: float) -> Problem:
@@ -261,12 +285,15 @@ def test_a_field_that_an_engine_does_not_list_is_refused_unless_it_has_its_defau
     assert refusal(engine, forgetful(0.5)) == "it does not know learner.dummy"
 
 
-@each_engine
-def test_a_field_that_is_listed_and_does_nothing_is_found(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = dict(abilities.TABLES[engine][Learner]) | {"dummy": None}
-    monkeypatch.setitem(abilities.TABLES, engine, dict(abilities.TABLES[engine]) | {Learner: known})
-    assert refusal(engine, forgetful(0.5)) is None
-    assert not changes_or_is_refused(engine, forgetful(0.0), forgetful(0.5))
+def test_a_field_that_is_listed_and_does_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = (tiny(replace(BP, others={"mine": Idle(dummy)})) for dummy in (0.0, 0.5))
+    monkeypatch.setitem(abilities.PARTS, Idle, {})
+    assert refusal("online", before) is None
+    assert refusal("online", after) == "it does not know learner.mine.dummy"
+    monkeypatch.setitem(abilities.PARTS, Idle, {"dummy": None})
+    for engine in ENGINES:
+        assert refusal(engine, after) is None
+        assert not changes_or_is_refused(engine, before, after)
 
 
 def test_no_engine_trains_what_none_knows() -> None:

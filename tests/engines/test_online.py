@@ -16,6 +16,7 @@ from cbp_experiments.networks import MLP
 from cbp_experiments.results import RunFolder, metrics_csv
 from cbp_experiments.runner import train
 from cbp_experiments.runs import Run
+from tests.engines.test_fields import Halved
 from tests.problems import BP, CBP, tiny_problem
 from tests.recording import RecordedRun, learn_all
 
@@ -179,7 +180,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"optimizer": "adam", "replacement_rate": 1e-3, "normalization": "online", "reset_normalization": False},
         "a unit's gain shares its count of Adam's updates, and learner.reset_normalization=false parts the two",
     ),
-    ({"mechanisms": {"mine": {"_target_": "my.Mechanism"}}}, "it cannot compile mechanisms of your own"),
+    ({"others": {"mine": Halved()}}, "it has no compiled half of Halved (learner.mine)"),
 ]
 
 

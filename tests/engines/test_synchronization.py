@@ -3,8 +3,8 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ from cbp_experiments.engines import EngineOptions, Problem
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.graphs import WARM_UP, takes_graphs
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import Learner, Mechanism, Step, build_step
+from cbp_experiments.learners import Actor, Learner, Mechanism, Step
 from cbp_experiments.measurements import Measurements
 from cbp_experiments.networks import MLP, Architecture, ConvNet
 from cbp_experiments.streams.continual_imagenet import ContinualImageNet
-from tests.problems import CBP, tiny_problem
+from tests.problems import BP, CBP, tiny_problem
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 ALL = replace(
@@ -32,6 +32,8 @@ LEARNERS = {
     "batchnorm": replace(ALL, normalization="batch"),
     "onlinenorm": replace(ALL, normalization="online"),
     "random": replace(ALL, utility="random"),
+    "layernorm": replace(ALL, normalization="layer"),
+    "adamw": replace(ALL, optimizer="adamw", momentum=0.0, step_size=1e-3, optimizer_state="moments"),
     "reset_momentum": replace(ALL, reset_momentum=True),
 }
 each_learner = pytest.mark.parametrize("learner", LEARNERS.values(), ids=LEARNERS)
@@ -69,17 +71,18 @@ def test_an_update_reads_nothing_from_its_device(learner: Learner, network: Arch
     stacked = network.stack(
         [problem.initial_weights(seed) for seed in (3, 4)],
         [problem.initial_biases(seed) for seed in (3, 4)],
+        problem.bounds(),
         torch.device("meta"),
         torch.float32,
     )
-    step = build_step(learner, stacked, problem.bounds())
+    step = Step(learner, stacked)
     x = torch.zeros(2, 10, problem.inputs, device="meta")
     y = torch.zeros(2, 10, dtype=torch.int64, device="meta")
     replaced = 0
     with Watched() as watched:
         for _ in range(5):
             losses, right = step(x, y)
-            replaced += sum(units.numel() for mechanism in step.mechanisms for _, units in replaced_by(mechanism))
+            replaced += sum(units.numel() for actor in step.actors for _, units in replaced_by(actor))
     assert (losses.shape, right.shape) == ((2,), (2,))
     assert replaced > 10
     assert watched.copies == []
@@ -95,8 +98,8 @@ def present(group: Ensemble) -> torch.Tensor:
     return shown.rows(task.order[: stream.batch_size] for task in tasks)
 
 
-def replaced_by(mechanism: Mechanism) -> list[tuple[int, torch.Tensor]]:
-    return getattr(mechanism, "replaced", [])
+def replaced_by(actor: Actor) -> list[tuple[int, torch.Tensor]]:
+    return getattr(actor, "replaced", [])
 
 
 @gpu
@@ -142,22 +145,31 @@ def test_a_graph_changes_no_number(learner: Learner, network: Architecture) -> N
             np.testing.assert_array_equal(state[name], array, err_msg=name)
 
 
+@dataclass(frozen=True)
 class Silent(Mechanism):
-    """Says nothing of graphs."""
+    """Says nothing of graphs, and does nothing."""
+
+    def actor(self, step: Step) -> Actor:
+        return Actor()
 
 
+@dataclass(frozen=True)
 class Willing(Silent):
-    capturable = True
+    capturable: ClassVar[bool] = True
+
+
+def with_others(*mechanisms: Mechanism) -> Learner:
+    return replace(CBP, others={type(m).__name__: m for m in mechanisms})
 
 
 def test_who_takes_graphs() -> None:
     """On a GPU, if it is not switched off, and every mechanism has said that it can."""
     cuda, cpu, options = torch.device("cuda"), torch.device("cpu"), EngineOptions()
-    assert takes_graphs(cuda, options, [])
-    assert takes_graphs(cuda, options, [Willing()])
-    assert not takes_graphs(cuda, options, [Willing(), Silent()])
-    assert not takes_graphs(cpu, options, [])
-    assert not takes_graphs(cuda, replace(options, graph="off"), [])
+    assert takes_graphs(cuda, options, BP)
+    assert takes_graphs(cuda, options, with_others(Willing()))
+    assert not takes_graphs(cuda, options, with_others(Willing(), Silent()))
+    assert not takes_graphs(cpu, options, BP)
+    assert not takes_graphs(cuda, replace(options, graph="off"), BP)
 
 
 @pytest.mark.parametrize(
@@ -165,35 +177,39 @@ def test_who_takes_graphs() -> None:
     [
         (None, "auto", "as asked; an update is a CUDA graph"),
         (None, "off", "as asked; updates kernel by kernel"),
-        ("Willing", "auto", "as asked; an update is a CUDA graph"),
+        (Willing, "auto", "as asked; an update is a CUDA graph"),
         (
-            "Silent",
+            Silent,
             "auto",
-            "as asked; updates kernel by kernel, because a mechanism of learner.mechanisms does",
+            "as asked; updates kernel by kernel, because a mechanism of the learner does",
         ),
     ],
 )
 def test_the_plan_says_whether_there_is_a_graph(
-    mechanism: str | None, graph: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    mechanism: type[Mechanism] | None, graph: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "choose_device", lambda name: torch.device("cuda"))
-    own = {"mine": {"_target_": f"{__name__}.{mechanism}"}} if mechanism else None
-    problem = problem_of(replace(CBP, mechanisms=own), MLP(12, 2), EngineOptions(name="ensemble", graph=graph))
+    learner = with_others(mechanism()) if mechanism else CBP
+    problem = problem_of(learner, MLP(12, 2), EngineOptions(name="ensemble", graph=graph))
     assert engines.choose_engine(problem).reason.startswith(reason)
 
 
-class Waiting(Mechanism):
+@dataclass(frozen=True)
+class Waiting(Willing):
     """Claims to be capturable, and asks the device."""
 
-    capturable = True
+    def actor(self, step: Step) -> Actor:
+        return Asking()
 
+
+class Asking(Actor):
     def after_update(self, step: Step, hidden: list[torch.Tensor]) -> None:
         hidden[0].sum().item()
 
 
 @gpu
 def test_a_mechanism_that_asks_the_device_is_refused() -> None:
-    learner = replace(CBP, mechanisms={"mine": {"_target_": f"{__name__}.Waiting"}})
+    learner = with_others(Waiting())
     group = Ensemble(problem_of(learner, MLP(12, 2), EngineOptions(device="cuda")), [3])
     with pytest.raises(ConfigError, match=r"cannot be captured as a CUDA graph \(.*\); set engine.graph=off"):
         group.run_task(0, lambda updates: None)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from cbp_experiments.learners import Learner, Step, UnitReplacement, build_step
+from cbp_experiments.learners import Learner, Step
+from cbp_experiments.learners.replacement import Replacing
 from cbp_experiments.networks import ConvNet, StackedConvNet
 from tests.drawing import uniform
+from tests.problems import stacked
 from tests.recording import replacements
 
 INPUTS, WIDTH = 3 * 32 * 32, 8
@@ -21,13 +23,11 @@ class Trial:
     """Updates of one learner on random images."""
 
     def __init__(self, runs: int = 1, **keys: Any):
-        weights = [NETWORK.initial_weights(run, INPUTS, 2) for run in range(runs)]
-        biases = [NETWORK.initial_biases(run, INPUTS, 2) for run in range(runs)]
-        self.network: StackedConvNet = NETWORK.stack(weights, biases, torch.device("cpu"), torch.float64)
+        self.network: StackedConvNet = stacked(NETWORK, range(runs), INPUTS, 2)
         learner = Learner(name="cbp", **({"step_size": 0.05, "replacement_rate": 0.25, "decay_rate": 0.9} | keys))
-        self.step: Step = build_step(learner, self.network, BOUNDS)
+        self.step: Step = Step(learner, self.network)
         self.step.begin_task(range(runs))
-        self.replacement = next(m for m in self.step.mechanisms if isinstance(m, UnitReplacement))
+        self.replacement = next(actor for actor in self.step.actors if isinstance(actor, Replacing))
         self.data = np.random.default_rng(9)
         self.runs = runs
 

@@ -1,6 +1,7 @@
 """What a learner's configuration accepts, and the step that it becomes."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,22 +10,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.learners import Learner, Mechanism, Step, UnitReplacement, build_step
+from cbp_experiments.learners import Actor, Learner, Mechanism, Step
 from cbp_experiments.learners.optimizers import SGD, Adam
+from cbp_experiments.learners.replacement import Replacing
 from cbp_experiments.networks import MLP, StackedMLP
+from tests.problems import stacked
 
 NETWORK = MLP(6, 2)
 INPUTS, CLASSES = 5, 3
 
 
 def stack(runs: int = 1) -> StackedMLP:
-    weights = [NETWORK.initial_weights(seed, INPUTS, CLASSES) for seed in range(runs)]
-    return StackedMLP(NETWORK, weights, torch.device("cpu"), torch.float64)
+    return stacked(NETWORK, range(runs), INPUTS, CLASSES)
 
 
 def step_of(runs: int = 1, **keys: Any) -> Step:
     learner = Learner(name="test", **({"step_size": 0.1} | keys))
-    step = build_step(learner, stack(runs), NETWORK.bounds(INPUTS, CLASSES))
+    step = Step(learner, stack(runs))
     step.begin_task(range(runs))
     return step
 
@@ -38,7 +40,7 @@ def batch(runs: int, size: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"optimizer": "rmsprop"}, "learner.optimizer must be one of sgd, adam, got 'rmsprop'"),
+        ({"optimizer": "rmsprop"}, "learner.optimizer must be one of sgd, adam, adamw, got 'rmsprop'"),
         ({"utility": "beauty"}, "learner.utility must be one of adaptable_contribution, .*random, got 'beauty'"),
         ({"step_size": 0.0}, "learner.step_size must be a positive number, got 0.0"),
         ({"step_size": -0.1}, "learner.step_size must be a positive number, got -0.1"),
@@ -51,7 +53,7 @@ def batch(runs: int, size: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
         ({"beta2": 1.5}, "learner.beta2 must be at least 0 and below 1, got 1.5"),
         ({"decay_rate": 1.0}, "learner.decay_rate must be at least 0 and below 1, got 1.0"),
         ({"epsilon": 0.0}, "learner.epsilon must be a positive number, got 0.0"),
-        ({"normalization": "layer"}, "learner.normalization must be one of none, batch, online, got 'layer'"),
+        ({"normalization": "group"}, "learner.normalization must be one of none, batch, online, layer, got 'group'"),
         ({"normalization_decay": 1.0}, "learner.normalization_decay must be at least 0 and below 1, got 1.0"),
         (
             {"normalization_backward_decay": -0.1},
@@ -78,11 +80,11 @@ def test_bad_values_are_named_as_the_user_typed_them(keys: dict[str, Any], messa
 
 
 def test_a_mechanism_is_part_of_the_learner_when_its_field_is_not_zero() -> None:
-    assert type(step_of().optimizer) is SGD
-    assert step_of().mechanisms == []
+    assert step_of().learner.chosen_optimizer == SGD(momentum=0.0)
+    assert step_of().actors == []
     step = step_of(optimizer="adam", replacement_rate=1e-4)
-    assert type(step.optimizer) is Adam
-    assert [type(mechanism) for mechanism in step.mechanisms] == [UnitReplacement]
+    assert step.learner.chosen_optimizer == Adam(0.9, 0.999, 1e-8)
+    assert [type(actor) for actor in step.actors] == [Replacing]
 
 
 def test_a_step_is_that_of_a_plain_loop() -> None:
@@ -103,48 +105,58 @@ def test_a_step_is_that_of_a_plain_loop() -> None:
             torch.testing.assert_close(ours[run].detach(), expected.detach(), rtol=1e-13, atol=1e-16)
 
 
-class WeightDecay(Mechanism):
+@dataclass(frozen=True)
+class Decay(Mechanism):
     """A mechanism of someone else's: L2, with a count of its calls as state."""
 
-    def __init__(self, weight_decay: float):
-        super().__init__()
-        self.weight_decay = weight_decay
+    amount: float
 
-    def prepare(self, step: Step) -> None:
-        self.state["calls"] = torch.zeros(step.network.weights[0].shape[0])
+    def __post_init__(self) -> None:
+        self.require_0_or_more("amount")
+
+    def actor(self, step: Step) -> Actor:
+        return Decaying(self.amount, len(step.network.weights[0]))
+
+
+class Decaying(Actor):
+    def __init__(self, amount: float, runs: int):
+        super().__init__()
+        self.amount = amount
+        self.state["calls"] = torch.zeros(runs)
 
     def gradients(self, step: Step, gradients: list[Tensor]) -> None:
         for gradient, parameter in zip(gradients, step.network.parameters, strict=True):
-            gradient += self.weight_decay * parameter
+            gradient += self.amount * parameter
 
     def after_update(self, step: Step, hidden: list[Tensor]) -> None:
         assert [h.shape for h in hidden] == [(2, 4, 6), (2, 4, 6)]
         self.state["calls"] += 1
 
 
-class Forgetting(Mechanism):
-    """A mechanism of someone else's that resets unit 3 of the first layer after every update."""
-
-    def after_update(self, step: Step, hidden: list[Tensor]) -> None:
-        step.optimizer.reset(0, (0, slice(None), 3))
-
-
-def test_adam_counts_for_each_weight_with_mechanisms_of_ones_own() -> None:
-    forgetting = {"mine": {"_target_": f"{__name__}.Forgetting"}}
-    step = step_of(optimizer="adam", mechanisms=forgetting)
-    for _ in range(3):
-        step(*batch(runs=1))
-    updates = step.optimizer.state["updates_0"]
-    assert (updates[0, :, 3] == 0).all()
-    assert (updates[0, :, [0, 1, 2, 4, 5]] == 3).all()
-
-
-def test_mechanisms_of_ones_own_come_from_the_configuration() -> None:
-    mine = {"mine": {"_target_": f"{__name__}.WeightDecay", "weight_decay": 0.3}}
-    step, plain = step_of(runs=2, mechanisms=mine), step_of(runs=2)
+def test_mechanisms_of_ones_own_act_beside_the_learners() -> None:
+    step, plain = step_of(runs=2, others={"mine": Decay(0.3)}), step_of(runs=2)
     before = [p.detach().clone() for p in plain.network.parameters]
     for either in (step, plain):
         either(*batch(runs=2))
     for ours, other, start in zip(step.network.parameters, plain.network.parameters, before, strict=True):
         torch.testing.assert_close(ours, other - 0.1 * 0.3 * start, rtol=1e-13, atol=1e-16)
-    assert step.mechanisms[0].state["calls"].tolist() == [1, 1]
+    assert step.actors[0].state["calls"].tolist() == [1, 1]
+
+
+def test_the_order_of_mechanisms() -> None:
+    learner = Learner("all", 0.1, others={"mine": Decay(0.3)}, replacement_rate=0.1, weight_decay=0.1, dropout=0.1)
+    names = [type(part).__name__ for part in learner.mechanisms]
+    assert names == [
+        "Dropout",
+        "WeightDecay",
+        "UnitReplacement",
+        "Decay",
+    ]
+
+
+def test_what_is_not_a_part_or_not_used_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^learner.mine: int is not a Mechanism, an Optimizer or a Normalization"):
+        Learner("test", 0.1, others={"mine": 3})
+    with pytest.raises(ConfigError, match=r"^learner.mine is not used; set learner.optimizer=mine$"):
+        Learner("test", 0.1, others={"mine": SGD(0.5)})
+    assert Learner("test", 0.1, optimizer="mine", others={"mine": SGD(0.5)}).chosen_optimizer == SGD(0.5)

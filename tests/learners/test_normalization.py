@@ -8,22 +8,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cbp_experiments.learners import Learner, Step, build_step
-from cbp_experiments.learners.normalization import BatchNormalization, OnlineNormalization
-from cbp_experiments.networks import MLP, StackedMLP
+from cbp_experiments.learners import Learner, Step
+from cbp_experiments.learners.normalizations import BatchNormalization, Normalizer, OnlineNormalization
+from cbp_experiments.networks import MLP, Units
 from tests.drawing import uniform
+from tests.problems import stacked
 
 INPUTS, CLASSES, WIDTH = 5, 3, 6
 
 
 def step_of(runs: int = 1, activation: str = "relu", **keys: Any) -> Step:
-    network = MLP(WIDTH, 2, activation)
-    weights = [network.initial_weights(seed, INPUTS, CLASSES) for seed in range(runs)]
-    stacked = StackedMLP(network, weights, torch.device("cpu"), torch.float64)
     learner = Learner(name="test", **({"step_size": 0.1} | keys))
-    step = build_step(learner, stacked, network.bounds(INPUTS, CLASSES))
+    step = Step(learner, stacked(MLP(WIDTH, 2, activation), range(runs), INPUTS, CLASSES))
     step.begin_task(range(runs))
     return step
+
+
+def gains(step: Step) -> list[Tensor]:
+    return [gain for (gain,) in step.network.of_normalization]
 
 
 def batch(runs: int, size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -84,7 +86,7 @@ def test_batch_normalization_is_torch_s(keys: dict[str, Any], settings: dict[str
             pairs = [
                 (step.network.weights[layer], reference.linears[layer].weight.T),
                 (step.network.biases[layer], norm.bias),
-                (step.network.gains[layer], norm.weight),
+                (step.network.of_normalization[layer][0], norm.weight),
                 (normalization.state[f"mean_{layer}"], norm.running_mean),
                 (normalization.state[f"variance_{layer}"], norm.running_var),
             ]
@@ -97,13 +99,18 @@ def test_batch_normalization_is_torch_s(keys: dict[str, Any], settings: dict[str
             assert_same(logits[run], reference(batch(runs, size)[0][run]))
 
 
+def units_of(runs: int, count: int) -> list[Units]:
+    """A hidden layer without inputs."""
+    bias = torch.zeros(runs, count, dtype=torch.float64)
+    return [Units(torch.zeros(runs, 0, count), bias, torch.zeros(runs, count, 1), bound=1.0)]
+
+
 def test_a_channel_s_statistics_run_over_batch_and_positions() -> None:
     """Weighted sums [R, B, channels, height, width]: torch.nn.BatchNorm2d on each run."""
-    learner = Learner(name="test", step_size=0.1, normalization="batch", normalization_decay=0.9)
-    normalization = BatchNormalization(learner, [torch.zeros(2, 3, dtype=torch.float64)])
+    normalization = BatchNormalization(0.9, 1e-5).normalizer(units_of(2, 3))
     x = torch.randn(2, 4, 3, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for learning in (True, False):
-        y = normalization(0, x, learning)
+        y = normalization(0, x, torch.zeros(2, 3, dtype=torch.float64), learning)
         for run in range(2):
             reference = nn.BatchNorm2d(3, dtype=torch.float64)
             expected = reference(x[run])
@@ -112,22 +119,14 @@ def test_a_channel_s_statistics_run_over_batch_and_positions() -> None:
             assert_same(y[run], expected)
 
 
-def online(a: float = 0.9, b: float = 0.8, runs: int = 1, units: int = 3, epsilon: float = 1e-5) -> OnlineNormalization:
-    learner = Learner(
-        name="test",
-        step_size=0.1,
-        normalization="online",
-        normalization_decay=a,
-        normalization_backward_decay=b,
-        normalization_epsilon=epsilon,
-    )
-    return OnlineNormalization(learner, [torch.zeros(runs, units, dtype=torch.float64)])
+def online(a: float = 0.9, b: float = 0.8, runs: int = 1, units: int = 3, epsilon: float = 1e-5) -> Normalizer:
+    return OnlineNormalization(a, b, epsilon).normalizer(units_of(runs, units))
 
 
-def passes(normalization: OnlineNormalization, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+def passes(normalization: Normalizer, x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """N(x) and the gradient of `x`, when that of N(x) is `gradient`."""
     x = x.clone().requires_grad_()
-    y = normalization(0, x, learning=True)
+    y = normalization(0, x, torch.zeros(x.shape[0], x.shape[2], dtype=x.dtype), learning=True)
     return y.detach(), torch.autograd.grad(y, x, gradient)[0]
 
 
@@ -190,7 +189,7 @@ def test_the_first_gradient_is_the_slope_with_the_statistics_held(activation: st
     parameters, (x, y) = step.network.parameters, batch(1, 1)
     with torch.no_grad():
         rng = torch.Generator().manual_seed(1)
-        for p in [*step.network.biases, *step.network.gains]:
+        for p in [*step.network.biases, *gains(step)]:
             p += 0.2 * torch.randn(p.shape, dtype=p.dtype, generator=rng)
         assert step.network.normalization is not None
         for name, state in step.network.normalization.state.items():
@@ -274,7 +273,9 @@ def test_the_bare_network_uses_the_statistics_so_far_and_leaves_them(kind: str, 
     for layer, h in enumerate(hidden):
         sums = expected @ step.network.weights[layer].detach()
         y = (sums - state[f"mean_{layer}"]) / (state[f"variance_{layer}"] + 1e-5).sqrt()
-        expected = torch.relu(step.network.gains[layer].detach() * y + step.network.biases[layer].detach())
+        expected = torch.relu(
+            step.network.of_normalization[layer][0].detach() * y + step.network.biases[layer].detach()
+        )
         assert_same(h, expected)
         assert (state[f"mean_{layer}"] != 0).all()
     for name, tensor in step.network.normalization.state.items():
@@ -283,13 +284,14 @@ def test_the_bare_network_uses_the_statistics_so_far_and_leaves_them(kind: str, 
 
 def test_gains_are_parameters_like_the_others() -> None:
     """Perturbed and shrunk with the rest, after which come the gains in the order of the layers."""
-    network = step_of(normalization="online").network
+    step = step_of(normalization="online")
+    network = step.network
     assert [tuple(p.shape) for p in network.parameters[6:]] == [(1, WIDTH), (1, WIDTH)]
-    assert all(p is gain for p, gain in zip(network.parameters[6:], network.gains, strict=True))
+    assert all(p is gain for p, gain in zip(network.parameters[6:], gains(step), strict=True))
     noisy, still = (step_of(normalization="online", step_size=1e-12, perturbation_std=std) for std in (0.1, 0.0))
     for step in (noisy, still):
         step(*batch(1, 1))
-    for gain, before in zip(noisy.network.gains, still.network.gains, strict=True):
+    for gain, before in zip(gains(noisy), gains(still), strict=True):
         moved = (gain - before).detach()
         assert (moved != 0).all()
         assert moved.abs().max() < 0.5  # 5 standard deviations

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from cbp_experiments.learners import Learner, Step, UnitReplacement, build_step
-from cbp_experiments.learners.normalization import Normalization
+from cbp_experiments.learners import Learner, Step
+from cbp_experiments.learners.normalizations import Normalizer
+from cbp_experiments.learners.replacement import Replacing
 from cbp_experiments.networks import MLP, StackedMLP
 from tests.drawing import uniform
+from tests.problems import stacked
 from tests.recording import replacements
 
 INPUTS, CLASSES = 3, 2
@@ -22,15 +24,14 @@ class Trial:
     def __init__(self, width: int = 4, depth: int = 2, runs: int = 1, activation: str = "elu", **keys: Any):
         self.runs = runs
         network = MLP(width, depth, activation)
-        weights = [network.initial_weights(run, INPUTS, CLASSES) for run in range(runs)]
         self.bounds = network.bounds(INPUTS, CLASSES)
-        self.network = StackedMLP(network, weights, torch.device("cpu"), torch.float64)
+        self.network: StackedMLP = stacked(network, range(runs), INPUTS, CLASSES)
         learner = Learner(name="cbp", **({"step_size": 0.01, "replacement_rate": 0.25, "decay_rate": 0.9} | keys))
-        self.step: Step = build_step(learner, self.network, self.bounds)
+        self.step: Step = Step(learner, self.network)
         self.begin()
-        [mechanism] = self.step.mechanisms
-        assert isinstance(mechanism, UnitReplacement)
-        self.replacement = mechanism
+        [actor] = self.step.actors
+        assert isinstance(actor, Replacing)
+        self.replacement = actor
         self.data = np.random.default_rng(99)
 
     def begin(self) -> None:
@@ -218,9 +219,9 @@ def test_normalization_of_a_replaced_unit(normalization: str, reset: bool, keys:
     for _ in range(3):
         assert trial.update(size=4) == []
     [(_, _, unit)] = trial.update(size=4)
-    assert isinstance(trial.network.normalization, Normalization)
+    assert isinstance(trial.network.normalization, Normalizer)
     kept = [state[0, unit].item() for state in trial.network.normalization.state.values()]
-    kept += [trial.network.gains[0][0, unit].item()]
+    kept += [trial.network.of_normalization[0][0][0, unit].item()]
     kept += [state[0, unit].item() for name, state in trial.step.optimizer.state.items() if name.endswith("_4")]
     new = [*trial.network.normalization.initial.values(), 1.0, *[0.0] * (3 if "optimizer" in keys else 1)]
     assert len(kept) == len(new)
@@ -228,7 +229,7 @@ def test_normalization_of_a_replaced_unit(normalization: str, reset: bool, keys:
     others = np.delete(np.arange(4), unit)
     for name, value in trial.network.normalization.initial.items():
         assert (trial.network.normalization.state[f"{name}_0"][0, others] != value).all()
-    assert (trial.network.gains[0][0, others] != 1).all()
+    assert (trial.network.of_normalization[0][0][0, others] != 1).all()
 
 
 def test_random_utility_takes_each_mature_unit_equally_often() -> None:

@@ -1,0 +1,89 @@
+"""What a normalization of the hidden layers is: hyperparameters, and what normalizes R networks by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cbp_experiments.learners.base import Part
+from cbp_experiments.networks import Units, Where, along_units, fill
+
+
+@dataclass(frozen=True)
+class Normalization(Part):
+    """Hyperparameters. minibatches: it takes statistics of a mini-batch, which single examples do not have."""
+
+    minibatches: ClassVar[bool] = False
+
+    def normalizer(self, units: Sequence[Units]) -> Normalizer:
+        """What normalizes the hidden layers with these units."""
+        raise NotImplementedError
+
+
+class Normalizer:
+    """`network.normalization`: the parameters and the statistics of all hidden layers.
+
+    `parameters[l]` are learned, each `[R, n]`: those that `initial_parameters` names. `state` is saved in checkpoints:
+    for hidden layer l `name_l [R, n]` with the names of `initial`. Weighted sums are `x [R, B, n, ...]`; statistics of
+    a convolution `[R, B, channels, height, width]` are those of a channel.
+    """
+
+    initial_parameters: ClassVar[dict[str, float]] = {"gain": 1.0}
+    initial: ClassVar[dict[str, float]] = {"mean": 0.0, "variance": 1.0}
+
+    def __init__(self, units: Sequence[Units]):
+        self.parameters = [
+            [torch.full_like(group.bias, value).detach().requires_grad_() for value in self.initial_parameters.values()]
+            for group in units
+        ]
+        self.state = {
+            f"{name}_{layer}": torch.full_like(group.bias, value).detach()
+            for layer, group in enumerate(units)
+            for name, value in self.initial.items()
+        }
+
+    def __call__(self, layer: int, sums: Tensor, bias: Tensor, learning: bool) -> Tensor:
+        """What hidden layer `layer` activates, from its weighted sums and its bias `[R, n]`.
+
+        learning: in the pass that makes an update, which moves the statistics. Otherwise those gathered so far stand in
+        for those of the examples, and stay as they are.
+        """
+        raise NotImplementedError
+
+    def reset(self, layer: int, where: Where, chosen: Tensor | None = None) -> None:
+        """Make the normalization of units new, its parameters included: those at `where` in a `[R, n]`."""
+        for name, value in self.initial.items():
+            fill(self.state[f"{name}_{layer}"], where, value, chosen)
+        for parameter, value in zip(self.parameters[layer], self.initial_parameters.values(), strict=True):
+            fill(parameter, where, value, chosen)
+
+
+class OfStatistics(Normalizer):
+    """gain N(sums) + bias, where N takes off a mean and divides by a deviation that are kept as statistics."""
+
+    def __init__(self, units: Sequence[Units], decay: float, epsilon: float):
+        super().__init__(units)
+        self.decay, self.epsilon = decay, epsilon
+
+    def __call__(self, layer: int, sums: Tensor, bias: Tensor, learning: bool) -> Tensor:
+        mean, variance = self.state[f"mean_{layer}"], self.state[f"variance_{layer}"]
+        y = self.learn(layer, sums) if learning else self.standardize(sums, mean, variance)
+        (gain,) = self.parameters[layer]
+        z = along_units(gain, sums) * y
+        return z + along_units(bias, z)
+
+    def learn(self, layer: int, x: Tensor) -> Tensor:
+        """N(x) in the pass that makes an update."""
+        raise NotImplementedError
+
+    def standardize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return (x - along_units(mean, x)) / (along_units(variance, x) + self.epsilon).sqrt()
+
+
+def others(x: Tensor) -> list[int]:
+    """The dimensions of `x [R, B, n, ...]` that are neither runs nor units."""
+    return [1, *range(3, x.ndim)]

@@ -1,0 +1,59 @@
+"""Activation functions of hidden layers, by the names that `network.activation` takes."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from hydra.utils import get_object
+from torch import Tensor
+from torch.nn import functional as F
+
+from cbp_experiments.errors import ConfigError
+
+
+class Activation(NamedTuple):
+    """An activation function, `[R, B, n] -> [R, B, n]`.
+
+    gain: of the initial weights (torch.nn.init.calculate_gain). halves: it makes two activations of each unit, and puts
+    out all first ones, then all second ones, `[R, B, 2 n]`.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    gain: float = 1.0
+    halves: bool = False
+
+
+def crelu(z: Tensor) -> Tensor:
+    """Concatenated ReLU (Shang et al. 2016; Abbas et al. 2023): ReLU(z) and ReLU(-z)."""
+    return torch.cat([torch.relu(z), torch.relu(-z)], dim=2)
+
+
+# ELU and swish, which calculate_gain does not know, take ReLU's.
+ACTIVATIONS = {
+    "relu": Activation(torch.relu, 2**0.5),
+    "leaky_relu": Activation(F.leaky_relu, (2 / (1 + 0.01**2)) ** 0.5),
+    "elu": Activation(F.elu, 2**0.5),
+    "swish": Activation(F.silu, 2**0.5),
+    "tanh": Activation(torch.tanh, 5 / 3),
+    "sigmoid": Activation(torch.sigmoid),
+    "crelu": Activation(crelu, 2**0.5, halves=True),
+}
+
+
+@cache
+def activation(name: str) -> Activation:
+    """One of ACTIVATIONS, or a function (or an Activation) of the user's own as package.module.name.
+
+    Raises ConfigError where there is none.
+    """
+    if name in ACTIVATIONS:
+        return ACTIVATIONS[name]
+    try:
+        found = get_object(name if "." in name else "")
+    except Exception as error:  # importing runs any code
+        raise ConfigError(
+            f"network.activation must be one of {', '.join(ACTIVATIONS)}, or your own as package.module.function, "
+            f"got {name!r}"
+        ) from error
+    return found if isinstance(found, Activation) else Activation(found)
