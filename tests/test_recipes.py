@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's recipes are run as they stand there, and README.md's commands are composed and checked."""
+"""CONTRIBUTING.md's recipes are run as they stand there; commands of README.md and docs/ are composed and checked."""
 
 import re
 import shlex
@@ -24,6 +24,7 @@ from cbp_experiments.results.tuned import Choice, read_choice, read_settings, wr
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "python -m cbp_experiments"
+MANUAL = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 SMALL = ["scale=smoke", "seeds=2", "data.tasks=2", "data.task_length=50"]
 Run = Callable[..., pd.DataFrame]
 
@@ -43,6 +44,11 @@ def files(page: str) -> dict[str, str]:
 def commands(page: str) -> list[str]:
     lines = [line for language, text in blocks(page) if not language for line in text.splitlines()]
     return [line for line in lines if line.startswith(MODULE)]
+
+
+def of_the_manual(dashes: bool) -> list[str]:
+    """The commands of README.md and docs/, each once: those with options that begin with two dashes, or the others."""
+    return [c for c in dict.fromkeys(c for page in MANUAL for c in commands(page)) if ("--" in c) == dashes]
 
 
 def recipe(words: str) -> str:
@@ -222,8 +228,8 @@ def checked(command: str, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     return jobs
 
 
-@pytest.mark.parametrize("command", [c for c in commands("README.md") if "--" not in c])
-def test_the_commands_of_the_readme_are_right(
+@pytest.mark.parametrize("command", of_the_manual(dashes=False))
+def test_the_commands_of_the_manual_are_right(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -240,8 +246,8 @@ def test_the_commands_of_the_readme_are_right(
     assert list(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("command", [c for c in commands("README.md") if "--" in c])
-def test_what_the_readme_asks_to_be_shown_is_shown(
+@pytest.mark.parametrize("command", of_the_manual(dashes=True))
+def test_what_the_manual_asks_to_be_shown_is_shown(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert checked(command, monkeypatch) == []
@@ -250,10 +256,7 @@ def test_what_the_readme_asks_to_be_shown_is_shown(
     assert not shown.err
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/deviations.md", "docs/reproduction.md", "docs/results.md"],
-)
+@pytest.mark.parametrize("page", [*MANUAL, "CONTRIBUTING.md", "CHANGELOG.md"])
 def test_the_pages_name_only_what_exists(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
