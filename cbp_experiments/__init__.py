@@ -8,7 +8,7 @@ COMMANDS = (
     "cbp_experiments.figures.draw",
     "cbp_experiments.preparing.command",
     "cbp_experiments.report.page",
-    "cbp_experiments.summarize",
+    "cbp_experiments.analysis.summaries",
 )
 
 if sys.argv[:1] == ["-m"]:  # Python imports us to find the module

@@ -36,17 +36,17 @@ def main() -> None:
 def run() -> None:
     from hydra.errors import HydraException
 
-    from cbp_experiments.command_line import compose
-    from cbp_experiments.hydra_errors import explain
+    from cbp_experiments.cli.compose import compose
+    from cbp_experiments.cli.hydra_errors import explain
 
     try:
         tune = taken("tune")
         status = taken("status")
         tune = tune or taken("tune")
         if composed := compose(tune=tune):
-            from cbp_experiments.jobs import run_jobs  # PyTorch takes seconds to import: not for --help or a slip
-            from cbp_experiments.status import report
-            from cbp_experiments.tune import tune as choose
+            from cbp_experiments.cli.jobs import run_jobs  # PyTorch takes seconds to import: not for --help or a slip
+            from cbp_experiments.cli.status import report
+            from cbp_experiments.cli.tune import tune as choose
 
             if status:
                 sys.exit(report([(job.overrides, job.config) for job in composed]))

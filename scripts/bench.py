@@ -22,7 +22,7 @@ import bench_online
 import torch
 from row import HEADS, Row, read_table
 
-from cbp_experiments.command_line import CONF
+from cbp_experiments.cli.compose import CONF
 from cbp_experiments.engines import cores
 from cbp_experiments.engines.ensemble import choose_device
 from cbp_experiments.errors import ConfigError

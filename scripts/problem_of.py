@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import hydra
 
-from cbp_experiments.command_line import CONF
-from cbp_experiments.config import build_job
+from cbp_experiments.cli.compose import CONF
 from cbp_experiments.engines import Problem
-from cbp_experiments.measurements import Measurements
+from cbp_experiments.metrics.measurements import Measurements
+from cbp_experiments.training.job import build_job
 
 
 def problem_of(*overrides: str, metrics: bool = False) -> Problem:

@@ -2,6 +2,6 @@
 
 import sys
 
-from cbp_experiments.renaming import main
+from cbp_experiments.cli.renaming import main
 
 sys.exit(main())

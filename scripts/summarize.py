@@ -2,6 +2,6 @@
 
 import sys
 
-from cbp_experiments.summarize import main
+from cbp_experiments.analysis.summaries import main
 
 sys.exit(main())

@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from cbp_experiments.__main__ import main
-from cbp_experiments.command_line import CONF, Composed
+from cbp_experiments.cli.compose import CONF, Composed
 from cbp_experiments.streams import mnist_files
 
 ONE_THREAD = ("engine.device=cpu", "engine.workers=1")
@@ -48,7 +48,7 @@ def call(*arguments: str, base: Sequence[str] = TINY) -> Outcome:
 def run(*overrides: str, base: Sequence[str] = TINY) -> Outcome:
     """As `call`, for one job whose overrides are right: in half the time, without Hydra's command line."""
     config = composed(*_without(base, overrides), *overrides)
-    with patch("cbp_experiments.command_line.compose", lambda **_: [Composed("", config)]):
+    with patch("cbp_experiments.cli.compose.compose", lambda **_: [Composed("", config)]):
         return _outcome()
 
 

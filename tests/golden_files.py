@@ -13,7 +13,7 @@ import numpy as np
 
 from cbp_experiments.engines import EngineOptions, Problem
 from cbp_experiments.learners import Learner
-from cbp_experiments.measurements import Measurements
+from cbp_experiments.metrics.measurements import Measurements
 from cbp_experiments.networks import MLP, Architecture, ConvNet
 from cbp_experiments.networks.conv import KERNELS
 from cbp_experiments.streams import Stream, Task

@@ -8,7 +8,7 @@ import torch
 
 from cbp_experiments.engines import EngineOptions, Problem
 from cbp_experiments.learners import Learner
-from cbp_experiments.measurements import Measurements
+from cbp_experiments.metrics.measurements import Measurements
 from cbp_experiments.networks import MLP, Architecture
 from cbp_experiments.streams.permuted_mnist import PermutedImages
 

@@ -11,10 +11,10 @@ from unittest.mock import patch
 import pytest
 import yaml
 
-from cbp_experiments.command_line import CONF, compose
-from cbp_experiments.config import Job, build_job
+from cbp_experiments.cli.compose import CONF, compose
+from cbp_experiments.cli.hydra_errors import known_keys
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.hydra_errors import known_keys
+from cbp_experiments.training.job import Job, build_job
 
 SCALES = [
     pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem == "smoke" else [])  # other tests run that one

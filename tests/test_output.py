@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cbp_experiments import summarize
-from cbp_experiments.config import build_job
+from cbp_experiments.analysis import summaries as summarize
 from cbp_experiments.figures import draw
 from cbp_experiments.output import guarded
 from cbp_experiments.preparing import command as preparing
 from cbp_experiments.report import page
-from cbp_experiments.runner import run_job
 from cbp_experiments.streams import image_cache
+from cbp_experiments.training.job import build_job
+from cbp_experiments.training.runner import run_job
 from tests import imagenets
 from tests.command import TINY, composed, metrics, train
 

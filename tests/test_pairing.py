@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cbp_experiments.command_line import CONF
-from cbp_experiments.config import build_job
+from cbp_experiments.cli.compose import CONF
 from cbp_experiments.engines import Problem, choose_engine
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.online import OnlineRun
+from cbp_experiments.training.job import build_job
 from tests.command import composed
 
 LEARNERS = sorted(path.stem for path in (CONF / "learner").glob("*.yaml"))

@@ -14,13 +14,14 @@ import pytest
 from hydra.core.singleton import Singleton
 
 from cbp_experiments import __main__ as entry
-from cbp_experiments import jobs as jobs_module
-from cbp_experiments import metrics, summary
-from cbp_experiments import tune as tuning
-from cbp_experiments.config import Job, build_job
+from cbp_experiments import metrics
+from cbp_experiments.analysis import tenths as summary
+from cbp_experiments.cli import jobs as jobs_module
+from cbp_experiments.cli import tune as tuning
 from cbp_experiments.figures import draw
 from cbp_experiments.results import load_experiment
 from cbp_experiments.results.tuned import Choice, read_choice, read_settings, write_choice
+from cbp_experiments.training.job import Job, build_job
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "python -m cbp_experiments"

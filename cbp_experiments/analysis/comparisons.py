@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from cbp_experiments.analysis.statistics import Difference, holm, no_interval, paired
+from cbp_experiments.analysis.tenths import accuracies_of_runs, aligned, setting_name, settings, show
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.summary import accuracies_of_runs, aligned, setting_name, settings, show
 from cbp_experiments.words import count
 
 REFERENCE = "cbp"

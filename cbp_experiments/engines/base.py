@@ -10,7 +10,7 @@ import torch
 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
-from cbp_experiments.measurements import Measurements
+from cbp_experiments.metrics.measurements import Measurements
 from cbp_experiments.networks import Architecture
 from cbp_experiments.streams import Stream
 

@@ -10,10 +10,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
+from cbp_experiments.analysis.evidence import Evidence
+from cbp_experiments.analysis.tenths import collapsed, show
 from cbp_experiments.figures import style
 from cbp_experiments.figures.panels import Bins
-from cbp_experiments.sources import Source
-from cbp_experiments.summary import collapsed, show
 from cbp_experiments.words import count
 
 SCALES = {
@@ -46,7 +46,7 @@ def frame_with_words(figure: Figure, title: str, caption: str) -> Figure:
     return figure
 
 
-def caption(sources: Sequence[Source], bins: Bins, *notes: str) -> str:
+def caption(sources: Sequence[Evidence], bins: Bins, *notes: str) -> str:
     """What the lines are; then a line for each experiment: runs, data, scale, sizes, bins, what is missing or left out.
 
     bins: as they are drawn; notes: what else is to be known.
@@ -61,7 +61,7 @@ def caption(sources: Sequence[Source], bins: Bins, *notes: str) -> str:
     return "\n".join([f"{general}.", *facts, *nothing])
 
 
-def facts_of(source: Source, bins: Bins) -> str:
+def facts_of(source: Evidence, bins: Bins) -> str:
     assert source.frame is not None
     if source.is_tuning:
         return tried(source.frame)
@@ -111,7 +111,7 @@ def fallen(frame: pd.DataFrame) -> str:
     return f" At chance in the last tenth, and part of the mean: {'; '.join(words)}." if words else ""
 
 
-def lacking(source: Source) -> str:
+def lacking(source: Evidence) -> str:
     missing = [f"missing: {source.gaps}"] if source.gaps else []
     return "".join(f" {line[0].upper()}{line[1:]}." for line in [*missing, *source.remarks])
 

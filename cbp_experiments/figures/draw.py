@@ -11,14 +11,14 @@ from typing import IO
 import matplotlib
 from matplotlib.figure import Figure
 
+from cbp_experiments.analysis.evidence import TUNING, Evidence, load_evidence
+from cbp_experiments.analysis.tenths import table
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import fig1, fig2a, fig2b, fig3, fig4, fig5, fig6, fig7, fig8, four_panels, style
 from cbp_experiments.figures.captions import caption, frame_with_words
 from cbp_experiments.figures.panels import FINE, Bins, as_published, reference_of
 from cbp_experiments.output import guarded
 from cbp_experiments.results import write_atomically
-from cbp_experiments.sources import TUNING, Source, load_source
-from cbp_experiments.summary import table
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Entry:
         """The same figure at the published settings."""
         return replace(self, experiments=self.published, settings=PUBLISHED, published=())
 
-    def caption(self, sources: Sequence[Source]) -> str:
+    def caption(self, sources: Sequence[Evidence]) -> str:
         """The words below the figure."""
         frames = [source.frame for source in sources if source.frame is not None and self.ends]
         against = {reference_of(style.curves(frame)).name for frame in frames}
@@ -117,20 +117,20 @@ _METADATA: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
 }
-Load = Callable[[str], Source]
+Load = Callable[[str], Evidence]
 
 
 def loader(results_dir: Path, scale: str | None = None) -> Load:
-    """Reads each experiment under `results_dir` once; scale: as `sources.load_source` has it."""
-    return cache(partial(load_source, results_dir, scale))
+    """Reads each experiment under `results_dir` once; scale: as `sources.load_evidence` has it."""
+    return cache(partial(load_evidence, results_dir, scale))
 
 
-def sources_of(entry: Entry, load: Load) -> list[Source]:
+def sources_of(entry: Entry, load: Load) -> list[Evidence]:
     """What a figure is drawn from."""
     return [load(experiment).of(entry.learners) for experiment in entry.experiments]
 
 
-def empty(sources: Sequence[Source]) -> bool:
+def empty(sources: Sequence[Evidence]) -> bool:
     """Whether there should be runs, and are none."""
     return bool(sources) and all(source.frame is None for source in sources)
 
@@ -143,7 +143,7 @@ def shown(entry: Entry, load: Load) -> Entry:
     return entry
 
 
-def picture(entry: Entry, sources: Sequence[Source]) -> Figure:
+def picture(entry: Entry, sources: Sequence[Evidence]) -> Figure:
     """A figure with its title and caption."""
     figure = entry.draw(*(source.frame for source in sources))
     with matplotlib.rc_context(style.RC):

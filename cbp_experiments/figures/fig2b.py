@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from cbp_experiments.analysis.tenths import show
 from cbp_experiments.figures import panels, style
 from cbp_experiments.figures.captions import is_published_size
-from cbp_experiments.summary import show
 
 STEP_SIZES = ("learner.step_size", "Step size")
 WIDTHS = ("network.width", "Units in a layer")

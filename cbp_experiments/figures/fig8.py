@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cbp_experiments.analysis.evidence import TUNED_LEARNERS
 from cbp_experiments.analysis.statistics import t_intervals
+from cbp_experiments.analysis.tenths import show
 from cbp_experiments.analysis.tuning import Axis, axis_of, towards_one
 from cbp_experiments.figures import style
-from cbp_experiments.sources import TUNED_LEARNERS
-from cbp_experiments.summary import show
 
 LEARNERS = TUNED_LEARNERS
 HYPERPARAMETERS = {

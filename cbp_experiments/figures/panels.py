@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 
 from cbp_experiments.analysis.comparisons import REFERENCE
 from cbp_experiments.analysis.statistics import paired
+from cbp_experiments.analysis.tenths import ends
 from cbp_experiments.figures import style
-from cbp_experiments.summary import ends
 
 Bins = Callable[[int], int]  # from the tasks of a run to those of a point
 ONLINE = "Online accuracy (%)"

@@ -15,7 +15,7 @@ from matplotlib.legend import Legend
 from scipy.optimize import isotonic_regression
 
 from cbp_experiments.analysis.statistics import t_intervals
-from cbp_experiments.summary import settings, show
+from cbp_experiments.analysis.tenths import settings, show
 
 # The palette of Okabe and Ito (Color Universal Design, 2008), told apart with any colour vision; its yellow, too pale
 # for a line on white, is darkened.

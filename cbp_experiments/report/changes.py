@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from cbp_experiments.analysis.statistics import SIGNIFICANT, Difference, holm, paired
+from cbp_experiments.analysis.tenths import collapsed, ends
 from cbp_experiments.figures import style
-from cbp_experiments.summary import collapsed, ends
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 from operator import methodcaller
 from pathlib import Path
 
+from cbp_experiments.analysis.evidence import Evidence
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about
 from cbp_experiments.figures.draw import Load
@@ -17,7 +18,6 @@ from cbp_experiments.report.parts import parts, template
 from cbp_experiments.report.provenance import COMMAND
 from cbp_experiments.report.tables import FINAL, FIRST, Row, methods
 from cbp_experiments.results import write_atomically
-from cbp_experiments.sources import Source
 
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 HEAD = (
@@ -54,7 +54,7 @@ def filled(text: str, load: Load) -> str:
     return MARKED.sub(lambda found: f"{found[1]}{table(load(found[2]))}\n{found[3]}", text)
 
 
-def table(source: Source) -> str:
+def table(source: Evidence) -> str:
     """An experiment as a markdown table, a row a setting, the best first; or the command that would make its runs."""
     rows = [] if source.frame is None else methods(source.frame)
     if source.frame is None or not rows:

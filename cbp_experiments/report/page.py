@@ -9,6 +9,7 @@ from io import BytesIO
 from operator import methodcaller
 from pathlib import Path
 
+from cbp_experiments.analysis.evidence import Evidence
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about, size
 from cbp_experiments.figures.draw import PAPER, PUBLISHED, Load, loader, picture, write_figure
@@ -18,7 +19,6 @@ from cbp_experiments.report.docs import write_docs
 from cbp_experiments.report.parts import VERDICTS, Drawn, gaps, parts, template
 from cbp_experiments.report.tables import COLUMNS, Row, methods
 from cbp_experiments.results import results_dir_option, write_atomically
-from cbp_experiments.sources import Source
 
 TABLES = (
     *(f"permuted_mnist/{name}" for name in ("tuned", "methods", "tuned_published_size")),
@@ -36,7 +36,7 @@ class Table:
     missing: list[str]
 
 
-def table(source: Source, results_dir: Path) -> Table:
+def table(source: Evidence, results_dir: Path) -> Table:
     rows = [] if source.frame is None else methods(source.frame)
     facts = "" if source.frame is None else about(source.frame)
     return Table(source.name, facts, rows, gaps(source, results_dir))
@@ -54,7 +54,7 @@ def words(drawn: Drawn) -> str:
     return f"{drawn.entry.heading}. {drawn.entry.caption(drawn.sources)}"
 
 
-def sizes(sources: Sequence[Source]) -> dict[str, list[str]]:
+def sizes(sources: Sequence[Evidence]) -> dict[str, list[str]]:
     """How large the runs are, against the published ones: the experiments of each size."""
     found: dict[str, list[str]] = {}
     for source in sources:

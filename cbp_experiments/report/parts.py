@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
+from cbp_experiments.analysis.evidence import Evidence
 from cbp_experiments.figures.draw import PAPER, Entry, Load, empty, shown, sources_of
 from cbp_experiments.report import provenance
 from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS
 from cbp_experiments.results import results_dir_option
-from cbp_experiments.sources import Source
 
 VERDICTS = {True: "agrees with the paper", False: "not shown", None: "cannot be said"}
 
@@ -20,7 +20,7 @@ class Drawn(NamedTuple):
     """A figure, and what it is drawn from."""
 
     entry: Entry
-    sources: list[Source]
+    sources: list[Evidence]
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,11 @@ def template(name: str, *, keep_trailing_newline: bool = False) -> Template:
     return environment.get_template(name)
 
 
-def at_paper_scale(source: Source) -> bool:
+def at_paper_scale(source: Evidence) -> bool:
     return source.frame is not None and "scale" in source.frame and set(source.frame["scale"]) == {"paper"}
 
 
-def gaps(source: Source, results_dir: Path) -> list[str]:
+def gaps(source: Evidence, results_dir: Path) -> list[str]:
     """What of an experiment is missing, left out or mixed, a sentence each, without a path of the machine."""
     if source.problem:
         return [source.problem.replace(results_dir_option(results_dir), "").replace(str(results_dir), "results")]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from cbp_experiments.analysis.evidence import TUNE, TUNING, Evidence
+from cbp_experiments.analysis.tenths import show
 from cbp_experiments.figures.captions import about, fallen, tried
-from cbp_experiments.sources import TUNE, TUNING, Source
-from cbp_experiments.summary import show
 from cbp_experiments.words import count, duration
 
 COMMAND = "python -m cbp_experiments -m experiment="
@@ -29,7 +29,7 @@ class Made:
     commits: str
 
 
-def made(source: Source) -> Made:
+def made(source: Evidence) -> Made:
     """What run.json says of the runs of an experiment that is there; what is known of those of a tuning."""
     assert source.frame is not None
     facts = source.facts

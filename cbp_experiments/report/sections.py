@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from cbp_experiments.analysis.tenths import ends
 from cbp_experiments.figures import style
 from cbp_experiments.figures.captions import size_name
 from cbp_experiments.report.changes import change, changes, of_tasks
 from cbp_experiments.report.findings import Finding, about, best_of, compare, keeps, loses, moved, moves, verdict
 from cbp_experiments.report.sensitivity import comes_down, steadier
-from cbp_experiments.summary import ends
 
 Frames = Sequence[pd.DataFrame | None]
 EARLY = (11, 50)  # tasks of Continual ImageNet, after those in which everybody is still getting better

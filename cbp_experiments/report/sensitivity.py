@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from cbp_experiments.analysis.tenths import show
 from cbp_experiments.analysis.tuning import Axis, axis_of
 from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, change, corrected
 from cbp_experiments.report.findings import Finding, label, moved
-from cbp_experiments.summary import show
 
 ROUNDING = 1 + 1e-9
 DECADE = 10 * ROUNDING

@@ -7,10 +7,10 @@ import pandas as pd
 
 from cbp_experiments.analysis.comparisons import REFERENCE
 from cbp_experiments.analysis.statistics import no_interval, t_interval
+from cbp_experiments.analysis.tenths import collapsed, ends, show
 from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, change, corrected
 from cbp_experiments.report.findings import UNITS, p_value, spread
-from cbp_experiments.summary import collapsed, ends, show
 
 WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
 # Of each learner, beside the step size, what its published and its tuned settings differ in; and the words for it.

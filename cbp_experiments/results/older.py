@@ -60,7 +60,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
         "engine",
         {"name": "auto", "device": "auto", "dtype": "float32", "workers": 0},
     ),
-    "cbp_experiments.measurements.Measurements": (
+    "cbp_experiments.metrics.measurements.Measurements": (
         "measurements",
         {"features": ["dead_units", "effective_rank"], "rank_every": 1},
     ),

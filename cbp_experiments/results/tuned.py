@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.provenance import NUMBERS
 from cbp_experiments.results.files import exists, first_line, reading, write_atomically
+from cbp_experiments.results.provenance import NUMBERS
 
 SETTINGS, CHOICE = "settings.csv", "choice.yaml"
 # Columns of settings.csv beside the values tried, which stand between the first and the others.

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from cbp_experiments.analysis.comparisons import comparisons, comparisons_text
+from cbp_experiments.analysis.summaries import accuracies, main
 from cbp_experiments.errors import ConfigError
-from cbp_experiments.summarize import accuracies, main
 from tests.figures.frames import run
 from tests.folders import make_run
 

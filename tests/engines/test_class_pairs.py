@@ -9,7 +9,7 @@ import torch
 
 from cbp_experiments.engines import EngineOptions, Problem, choose_engine
 from cbp_experiments.learners import Learner
-from cbp_experiments.measurements import Measurements
+from cbp_experiments.metrics.measurements import Measurements
 from cbp_experiments.networks import MLP, Architecture, ConvNet
 from cbp_experiments.streams.continual_imagenet import ClassPairs
 from tests.problems import BP, CBP

@@ -14,8 +14,8 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 from cbp_experiments.networks import MLP
 from cbp_experiments.results import RunFolder, metrics_csv
-from cbp_experiments.runner import train
-from cbp_experiments.runs import Run
+from cbp_experiments.training.runner import train
+from cbp_experiments.training.runs import Run
 from tests.engines.test_fields import Halved
 from tests.problems import BP, CBP, tiny_problem
 from tests.recording import RecordedRun, learn_all

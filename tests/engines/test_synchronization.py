@@ -17,7 +17,7 @@ from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.graphs import WARM_UP, takes_graphs
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Actor, Learner, Mechanism, Step
-from cbp_experiments.measurements import Measurements
+from cbp_experiments.metrics.measurements import Measurements
 from cbp_experiments.networks import MLP, Architecture, ConvNet
 from cbp_experiments.streams.continual_imagenet import ContinualImageNet
 from tests.problems import BP, CBP, tiny_problem

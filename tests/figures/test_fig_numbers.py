@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 
+from cbp_experiments.analysis.evidence import Evidence
 from cbp_experiments.figures import fig2a as picture
 from cbp_experiments.figures.captions import heading
 from cbp_experiments.figures.draw import FIGURES, PAPER, TUNED
@@ -24,7 +25,6 @@ from cbp_experiments.figures.fig6 import fig6
 from cbp_experiments.figures.fig7 import fig7
 from cbp_experiments.figures.fig8 import LEARNERS, bounds, fig8, labelled, places, tick
 from cbp_experiments.figures.style import colour
-from cbp_experiments.sources import Source
 from cbp_experiments.streams.permuted_mnist import PermutedMNIST
 from tests.figures.frames import mean_lines, run, x, y
 
@@ -137,12 +137,12 @@ def test_the_ends_of_figures_4_6_and_7_are_paired_with_cbp() -> None:
 
 def test_without_cbp_the_first_learner_is_the_one_to_compare_with() -> None:
     frame = pd.concat([pair("l2", 60), pair("snp", 70)])
-    assert "of its difference to L2 (dotted)" in FIGURES["fig4"].caption([Source("methods", frame)])
+    assert "of its difference to L2 (dotted)" in FIGURES["fig4"].caption([Evidence("methods", frame)])
     (dotted,) = [line for line in fig4(frame, axes(1)[0]).lines if line.get_label() == "_reference"]
     assert y(dotted) == [62.0, 62.0]
     for nothing in (run("bp", 0, [1.0], "incomplete"), run("bp", 0, [np.nan], "diverged").assign(task=0)):
         fig4(nothing, axes(1)[0])
-        assert "collapsed" not in FIGURES["fig4"].caption([Source("methods", nothing)])
+        assert "collapsed" not in FIGURES["fig4"].caption([Evidence("methods", nothing)])
 
 
 def test_the_names_beside_the_lines_keep_their_order_and_apart() -> None:
@@ -238,7 +238,7 @@ def test_figure_8_shows_ratios_as_even_steps_and_ties_as_one_axis() -> None:
 def test_the_caption_of_figure_8_says_what_was_tried() -> None:
     l2 = tried("l2", {(0.01, 1e-4): 80, (0.01, 1e-3): 81}, "learner.weight_decay")
     lost = tried("snp", {(0.01, 1e-4): 80}, "learner.weight_decay", "diverged").assign(accuracy=np.nan)
-    text = FIGURES["fig8"].caption([Source("tuning/x", pd.concat([l2, lost]))])
+    text = FIGURES["fig8"].caption([Evidence("tuning/x", pd.concat([l2, lost]))])
     assert text.splitlines()[1] == (
         "tuning/x: 1 / 2 settings a learner, seeds 1000, 1001, 200 tasks. "
         "Diverged, and left out with their settings: 2 runs of SnP."
@@ -294,7 +294,7 @@ def test_every_figure_of_the_paper_has_a_title_and_says_what_a_point_is() -> Non
     ]
     assert all(entry.title for entry in FIGURES.values())
     over_tasks = {name: entry for name, entry in FIGURES.items() if entry.experiments and "fig8" not in name}
-    source = Source("methods", pair("cbp", 0, {"data.tasks": 5000}))
+    source = Evidence("methods", pair("cbp", 0, {"data.tasks": 5000}))
     captions = {name: entry.caption([source]) for name, entry in over_tasks.items()}
     assert {name for name, text in captions.items() if "Bins of 50 tasks" in text} == {"fig1", *BIN_100, "fig7"}
     assert "Bins of 125 tasks" in captions["demo"]
@@ -302,7 +302,7 @@ def test_every_figure_of_the_paper_has_a_title_and_says_what_a_point_is() -> Non
         *("demo", "fig1", "fig2b", "fig2b_width_2000", "fig4", "fig6", "fig7")
     }
     assert {name for name, text in captions.items() if "difference to CBP" in text} == {"fig4", "fig6", "fig7"}
-    source = Source("methods", pair("cbp", 0, {"data.tasks": 300}))
+    source = Evidence("methods", pair("cbp", 0, {"data.tasks": 300}))
     captions = {name: entry.caption([source]) for name, entry in over_tasks.items()}
     assert {name for name, text in captions.items() if "Bins of 20 tasks" in text} == {"fig1", "fig7"}
     assert {name for name, text in captions.items() if "Bins of 3 tasks" in text} == BIN_100

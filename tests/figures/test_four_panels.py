@@ -15,12 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from cbp_experiments.analysis.evidence import Evidence, Missing
 from cbp_experiments.figures import style
 from cbp_experiments.figures.captions import about, caption, frame_with_words, points
 from cbp_experiments.figures.draw import FIGURES, PAPER, draw, loader, main, picture, shown, sources_of
 from cbp_experiments.figures.four_panels import FEW, figure, four_panels
 from cbp_experiments.figures.panels import FINE, LABELS, Bins, as_published, every_task
-from cbp_experiments.sources import Missing, Source
 from tests.figures.frames import Config, bands, mean_lines, run, x, y
 from tests.folders import make_run
 
@@ -128,7 +128,7 @@ def test_caption() -> None:
     frame["classes"] = 10
     frame.loc[(frame["learner.name"] == "bp") & (frame["seed"] == 1), "accuracy"] = 12.0
     missing = [Missing("bp", "bp, learner.step_size=0.01", seed) for seed in (3, 4)]
-    sources = [Source("demo", frame, missing), Source("other", problem="no runs in other")]
+    sources = [Evidence("demo", frame, missing), Evidence("other", problem="no runs in other")]
     assert caption(sources, FEW, "thin lines: each seed").splitlines() == [
         "Mean and 95 % t interval over seeds; thin lines: each seed.",
         "demo: 2 seeds, 5,000 MNIST images, scale laptop: smaller than published, width 100, 80 tasks, "

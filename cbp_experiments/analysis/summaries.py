@@ -1,0 +1,143 @@
+"""The summary of an experiment: means over bins of tasks, accuracies with t intervals, and what differs, as CSVs."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import methodcaller
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cbp_experiments.analysis.comparisons import comparisons, comparisons_text
+from cbp_experiments.analysis.evidence import listed, missing_runs
+from cbp_experiments.analysis.statistics import t_interval
+from cbp_experiments.analysis.tenths import (
+    accuracies_of_runs,
+    aligned,
+    collapsed_lines,
+    left_out,
+    mixed,
+    settings,
+    show,
+)
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.output import guarded
+from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
+
+BINS = 40  # at most, of a run's tasks
+FILES = ("summary.csv", "accuracies.csv", "comparisons.csv")
+
+
+def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
+    """Every metric of the complete runs, over bins of equally many tasks: one row per setting, bin and metric.
+
+    frame: as `results.load_experiment` returns it. Columns: those of `summary.settings`; first_task and last_task of
+    the bin; metric; mean over runs of each run's mean in the bin (empty cells left out), its standard_error (NaN with
+    one run), and n, the runs that have a value there.
+    """
+    by = settings(frame)
+    complete = frame[frame["status"] == "complete"]
+    metrics = [name for name in frame.columns[: frame.columns.get_loc("run")] if name not in ("task", "examples")]
+    tasks = complete.groupby(by, dropna=False)["task"].transform("max")
+    size = -(-tasks // bins)
+    place = (complete["task"] - 1) // size
+    edges = {"first_task": place * size + 1, "last_task": np.minimum((place + 1) * size, tasks)}
+    of_runs = complete.assign(**edges).groupby([*by, *edges, "run"], dropna=False)[metrics].mean()
+    long = of_runs.melt(var_name="metric", ignore_index=False).reset_index()
+    long["metric"] = pd.Categorical(long["metric"], metrics)  # in their own order
+    groups = long.groupby([*by, *edges, "metric"], dropna=False, observed=True)["value"]
+    return pd.DataFrame({"mean": groups.mean(), "standard_error": groups.sem(), "n": groups.count()}).reset_index()
+
+
+def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per setting: accuracy over all tasks (average) and over the last tenth of them (final).
+
+    Columns: those of `summary.settings`; seeds, the number of complete runs, and collapsed, how many of them ended at
+    chance; average and final, means over all of these runs, with the ends of their 95 % t intervals in <column>_low
+    and _high (NaN with one).
+    """
+    by = settings(frame)
+    rows = []
+    for key, group in accuracies_of_runs(frame).groupby(by, dropna=False):
+        row = dict(zip(by, key, strict=True)) | {"seeds": len(group), "collapsed": int(group["collapsed"].sum())}
+        for name in ("average", "final"):
+            found = t_interval(group[name])
+            row |= {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def table(frame: pd.DataFrame) -> str:
+    """`accuracies` as aligned text; the last lines say what it is, and name runs that collapsed or are left out."""
+    by = settings(frame)
+    lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", "average %", "final %"]]
+    for row in accuracies(frame).to_dict("records"):
+        numbers = [
+            f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+            if row["seeds"] > 1
+            else f"{row[name]:.2f}"
+            for name in ("average", "final")
+        ]
+        lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
+    legend = "accuracy over all tasks and over the last tenth; in brackets: 95 % t interval over seeds"
+    return "\n".join([*aligned(lines), legend, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was written: tables of it for the terminal, the files, and a line for each kind of folder left out.
+
+    missing: the runs that are planned and not there, as `sources.listed` names them.
+    """
+
+    tables: list[str]
+    paths: list[Path]
+    left_out: list[str]
+    missing: str
+
+
+def write_summary(folder: Path, name: str | None = None, against: str | None = None) -> Summary:
+    """Write summary.csv, accuracies.csv and, where there are several learners, comparisons.csv of the experiment.
+
+    against: the learner with which the others are compared, as `comparisons` has it. Under a lock, so that of several
+    processes that finish at once the last one has read all runs. Raises ConfigError when there are no runs (`name`: the
+    experiment) or none of `against`, a file is damaged, or another process keeps the lock.
+    """
+    run_folders(folder, name)  # there are some: no lock is made where there is no experiment
+    with locked(folder, *FILES, seconds=60.0):
+        experiment = read_experiment(folder, name)
+        frame, differences = experiment.frame, comparisons(experiment.frame, against)
+        contents = dict(zip(FILES, (tidy(frame), accuracies(frame), differences), strict=True))
+        if differences.empty:
+            del contents["comparisons.csv"]
+        for file, rows in contents.items():
+            path, content = folder / file, rows.to_csv(index=False, float_format="%.8g").encode()
+            if not path.is_file() or path.read_bytes() != content:
+                write_atomically(path, methodcaller("write", content))
+    tables = [table(frame), *([] if differences.empty else [comparisons_text(differences)])]
+    missing = listed(missing_runs(folder, frame))
+    return Summary(tables, [folder / file for file in contents], experiment.left_out, missing)
+
+
+@guarded()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line behind scripts/summarize.py; returns the exit code, 2 after a line about what is wrong."""
+    parser = argparse.ArgumentParser(prog="summarize", description="Summarize the runs of an experiment.")
+    parser.add_argument("experiment", help="such as permuted_mnist/methods")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
+    parser.add_argument("--against", metavar="LEARNER", help="compare the others with this one (cbp, or else the best)")
+    options = parser.parse_args(arguments)
+    try:
+        summary = write_summary(options.results_dir / options.experiment, options.experiment, options.against)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    missing = [f"missing: {summary.missing}"] if summary.missing else []
+    print("\n\n".join(summary.tables), *missing, *summary.left_out, *summary.paths, sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The command line: Hydra composes, jobs are checked, then trained; each further command in a file."""

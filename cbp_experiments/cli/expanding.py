@@ -1,0 +1,137 @@
+"""One command line as several: one for each experiment that it names, and for each learner where settings are tuned."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.types import Glob, Override
+from omegaconf import DictConfig
+
+from cbp_experiments.cli.hydra_errors import CONF, parse
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.results.files import exists
+from cbp_experiments.results.tuned import CHOICE, check_name, read_choice, tuning_folder
+
+PARAMS = "hydra.sweeper.params"  # where an option keeps its grid
+Compose = Callable[[list[str]], DictConfig]
+
+
+class Line(NamedTuple):
+    """The overrides of a command line. tune: of the command `tune`; multirun: with -m; folders: of configurations."""
+
+    overrides: list[str]
+    tune: bool
+    multirun: bool
+    folders: Sequence[Path]
+
+
+def parts(overrides: Sequence[str], folders: Sequence[Path] = (CONF,)) -> list[list[str]]:
+    """The overrides of each experiment, if they name several: by commas, choice() or glob(), or a folder of them.
+
+    Hydra composes a grid (hydra.sweeper.params) once, before it sweeps: an experiment that is swept over loses its own.
+    """
+    for i, override in enumerate(map(parse, overrides)):
+        if override.key_or_group == "experiment" and not override.is_delete():
+            names = _experiments(override, folders)
+            if names != [override.value()]:
+                each = [[*overrides[:i], f"{override.get_key_element()}={name}", *overrides[i + 1 :]] for name in names]
+                return [part for expanded in each for part in parts(expanded, folders)]
+    return [list(overrides)]
+
+
+def per_learner(line: Line, compose: Compose) -> list[list[str]]:
+    """The overrides of each learner, if its settings are tuned or have been (`tuned=NAME`); else one part.
+
+    compose: the configuration of overrides without sweeps. Raises ConfigError, for a learner without a choice or
+    without a grid, too.
+    """
+    parsed = [(text, parse(text)) for text in line.overrides]
+    base = compose(_without_sweeps(line.overrides))
+    named = next((override for _, override in parsed if override.key_or_group == "learner"), None)
+    swept = named is not None and named.is_sweep_override()
+    if not (line.tune or (base.get("tuned") and not base.tune)) or (swept and not (line.multirun or line.tune)):
+        return [line.overrides]
+    params = dict(base.hydra.sweeper.params or {})
+    if swept and named:
+        learners = list(named.sweep_string_iterator())
+    elif named is None and "learner" in params:
+        learners = list(parse(f"learner={params['learner']}").sweep_string_iterator())
+    else:
+        learners = [base.hydra.runtime.choices.learner]
+    others = [text for text, override in parsed if override.key_or_group != "learner"]
+    grid = [f"~{PARAMS}.learner"] if "learner" in params else []
+    expand = _tuning if line.tune else _tuned
+    return [expand([*grid, *others, f"learner={learner}"], line, compose) for learner in learners]
+
+
+def _tuned(overrides: list[str], line: Line, compose: Compose) -> list[str]:
+    """The overrides after those that the tuning has chosen for the learner; what is swept over is left to the sweep."""
+    config = compose(_without_sweeps(overrides))
+    name = check_name(config.tuned)
+    folder = tuning_folder(Path(config.results_dir).expanduser(), name, config.learner.name)
+    if not exists(folder / CHOICE):
+        how = (
+            f"tuning={name}"
+            if _is_option("tuning", name, line)
+            else f"data={config.hydra.runtime.choices.data} tuned={name}"
+        )
+        place = "".join(
+            f" {key}={config[key]}"
+            for key, usual in (("scale", "laptop"), ("results_dir", "results"))
+            if config[key] != usual
+        )
+        raise ConfigError(
+            f"tuned={name}: no choice for {config.learner.name} ({folder / CHOICE} is not there); make it with: "
+            f"python -m cbp_experiments tune {how} learner={config.hydra.runtime.choices.learner}{place}"
+        )
+    values = read_choice(folder).values
+    swept = config.hydra.sweeper.params or {}
+    return [*(f"{key}={value}" for key, value in values.items() if key not in swept), *overrides]
+
+
+def _tuning(overrides: list[str], line: Line, compose: Compose) -> list[str]:
+    """The overrides after the options of the tuning: by default those of the data, and its grid for the learner."""
+    parsed = {parse(text).key_or_group: parse(text) for text in overrides}
+    if "experiment" in parsed:
+        raise ConfigError("tune takes no experiment; name the data and the learner: tune data=... learner=...")
+    config = compose(_without_sweeps(overrides))
+    choices = config.hydra.runtime.choices
+    ours = []
+    if "tuning" not in parsed:
+        ours = [f"tuning={choices.data if _is_option('tuning', choices.data, line) else 'default'}"]
+    if "grid" not in parsed:
+        stream = choices.data if "tuning" not in parsed else choices.tuning
+        name = f"{stream}_{choices.learner}"
+        if _is_option("grid", name, line):
+            ours.append(f"grid={name}")
+        elif not any(override.is_sweep_override() for override in parsed.values()):
+            raise ConfigError(
+                f"there is no grid for {choices.learner}: write conf/grid/{name}.yaml, or give the values to try: "
+                "learner.step_size=0.01,0.003"
+            )
+    return [*ours, *overrides]
+
+
+def _without_sweeps(overrides: Sequence[str]) -> list[str]:
+    return [text for text in overrides if not parse(text).is_sweep_override()]
+
+
+def _is_option(group: str, name: str, line: Line) -> bool:
+    return any((folder / group / f"{name}.yaml").is_file() for folder in line.folders)
+
+
+def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:
+    """The experiments that `experiment=...` names. One that is unknown is left to Hydra, which says so."""
+    roots = [folder / "experiment" for folder in folders]
+    paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
+    known = sorted(path.as_posix() for path in paths)
+    value: Any = override.value()
+    if isinstance(value, list):
+        raise ConfigError(f"{override.input_line} would mix their settings; experiment=a,b trains one after the other")
+    if isinstance(value, Glob):
+        if not (names := value.filter(known)):
+            raise ConfigError(f"{override.input_line} matches no experiment; there are: {', '.join(known)}")
+        return names
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    return [name for name in known if value not in known and name.startswith(f"{value}/")] or [value]

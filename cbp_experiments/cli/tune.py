@@ -1,0 +1,189 @@
+"""Settings chosen on seeds of their own: `python -m cbp_experiments tune`; the files that remain: results/tuned.py."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cbp_experiments.cli.compose import Composed
+from cbp_experiments.cli.jobs import run_jobs
+from cbp_experiments.errors import ConfigError
+from cbp_experiments.results import FINISHED, load_experiment, locked
+from cbp_experiments.results.files import remove
+from cbp_experiments.results.naming import KIND, TARGET, flatten
+from cbp_experiments.results.provenance import NUMBERS
+from cbp_experiments.results.tuned import (
+    CHOICE,
+    FACTS,
+    RUN,
+    SETTINGS,
+    Choice,
+    read_settings,
+    write_choice,
+    write_settings,
+)
+from cbp_experiments.training.job import Job, build_job
+from cbp_experiments.training.runner import Loaded, plan
+from cbp_experiments.words import count, some
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cbp_experiments.analysis.tuning import Selection
+
+
+def tune(composed: list[Composed]) -> int:
+    """Train the grid of each learner, and write what was tried and what is chosen. Returns 0 if all have a choice.
+
+    Raises ConfigError before anything is trained: for tuning seeds that are reported, too (`build_job`).
+    """
+    grids: dict[Path, list[tuple[Composed, Job]]] = {}
+    for each in composed:
+        job = build_job(each.config)
+        if not job.tune:
+            raise ConfigError("tune: the option of tuning= leaves tune=false; take conf/tuning/default.yaml in it")
+        grids.setdefault(job.results_dir / job.experiment, []).append((each, job))
+    for folder, grid in grids.items():
+        check(folder, [job for _, job in grid])
+    chosen = []
+    for number, (folder, grid) in enumerate(grids.items(), start=1):
+        jobs = [job for _, job in grid]
+        place = f"[learner {number} of {len(grids)}] " if len(grids) > 1 else ""
+        seeds = ", ".join(map(str, jobs[0].seeds))
+        print(f"{place}{folder}: {count(len(jobs), 'setting')} of {jobs[0].learner.name}, seeds {seeds}")
+        run_jobs([each for each, _ in grid])
+        print()
+        chosen.append(conclude(folder, jobs))
+    return 0 if all(chosen) else 1
+
+
+def check(folder: Path, jobs: Sequence[Job]) -> None:
+    """Raises ConfigError for a grid that names a setting twice or sweeps seeds.
+
+    And when settings.csv has runs that are not of this grid: they would be lost from it.
+    """
+    if any(job.seeds != jobs[0].seeds for job in jobs):
+        raise ConfigError("a grid has settings, each for all seeds: give the seeds once, tuning_seeds=[1000,1001,1002]")
+    loaded = Loaded()
+    names = Counter(run.name for job in jobs for run in plan(job, loaded(job))[-1])
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise ConfigError(f"the grid of {folder.name} has a setting twice ({twice[0]}): name each value once")
+    others = [row[RUN] for row in read_settings(folder) if row["numbers"] == str(NUMBERS) and row[RUN] not in names]
+    if others:
+        raise ConfigError(
+            f"{folder / SETTINGS} has {count(len(others), 'run')} that are not of this grid ({some(others, 2)}); take "
+            "another name for this tuning with tuned=..., or delete the file"
+        )
+
+
+def conclude(folder: Path, jobs: Sequence[Job]) -> bool:
+    """Write settings.csv, and choice.yaml once all runs are there; say what is chosen. Returns whether it is.
+
+    Under a lock, so that of several processes that finish at once the last one has all runs.
+    """
+    from cbp_experiments.analysis.tuning import select
+
+    with locked(folder, SETTINGS, seconds=60.0):
+        rows, missing = rows_of(folder, jobs)
+        if rows:
+            write_settings(folder, rows)
+        if missing:
+            runs = f"{len(missing)} of {len(rows) + len(missing)} runs"
+            print(f"{folder}: {runs} are not finished yet: nothing is chosen")
+            return False
+        table = table_of(rows)
+        selection = select(table)
+        if selection is None:
+            remove(folder / CHOICE)
+            print(f"{folder}: every setting has a run that diverged: nothing is chosen")
+            return False
+        write_choice(folder, choice_of(selection, jobs, int(table["tasks"].astype(int).max())))
+    for line in lines(selection, jobs[0].learner.name, folder):
+        print(line)
+    return True
+
+
+def rows_of(folder: Path, jobs: Sequence[Job]) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of settings.csv, in the order of the grid; and the runs that are not finished.
+
+    Columns of values: the keys in which the jobs differ.
+    """
+    flat = [values_of(job) for job in jobs]
+    keys = [key for key in flat[0] if any(values.get(key) != flat[0][key] for values in flat)]
+    known = {row[RUN]: row for row in read_settings(folder) if row["numbers"] == str(NUMBERS)}
+    loaded = Loaded()
+    rows, missing = [], []
+    for job, values in zip(jobs, flat, strict=True):
+        for run in plan(job, loaded(job))[-1]:
+            setting = {RUN: run.name, **{key: values[key] for key in keys}, "seed": run.config["seed"]}
+            if run.folder.status() in FINISHED:
+                rows.append(setting | facts(load_experiment(folder, runs=[run.name])))
+            elif run.name in known:
+                rows.append(setting | {name: known[run.name][name] for name in FACTS[1:]})
+            else:
+                missing.append(run.name)
+    return rows, missing
+
+
+def facts(frame: "pd.DataFrame") -> dict[str, Any]:
+    """Of a finished run, what FACTS names after the seed; of a diverged one, nothing over all tasks."""
+    from cbp_experiments.analysis.tenths import first_and_last
+
+    status, tasks = frame["status"].iloc[0], int(frame["task"].max())
+    whole = status == "complete"
+    _, last = first_and_last(frame)
+    means = [f"{part['accuracy'].mean():.8g}" if whole else "" for part in (frame, last)]
+    return dict(zip(FACTS[1:], [status, *means, tasks, frame["numbers"].iloc[0]], strict=True))
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    return table.assign(accuracy=pd.to_numeric(table["accuracy"]), last_tenth=pd.to_numeric(table["last_tenth"]))
+
+
+def values_of(job: Job) -> dict[str, Any]:
+    """The values of the job's sections, by key with dots."""
+    return dict(flatten(job.sections, leave_out=(TARGET, KIND)))
+
+
+def choice_of(selection: "Selection", jobs: Sequence[Job], tasks: int) -> Choice:
+    """What choice.yaml says."""
+    (best,) = [job for job in jobs if selection.values.items() <= values_of(job).items()]
+    learner = best.identity({"learner": best.sections["learner"]})
+    values = {**dict(flatten(learner, leave_out=(TARGET, KIND, "name"))), **selection.values}
+    second = selection.second and {"values": selection.second}
+    if second and (lead := selection.lead):
+        second |= {name: round(getattr(lead, name), 4) for name in ("mean", "low", "high")}
+    return Choice(
+        learner=best.learner.name,
+        values=values,
+        seeds=best.seeds,
+        tasks=tasks,
+        settings=selection.settings,
+        accuracy=round(selection.accuracy, 4),
+        second=second or {},
+        at_edge=selection.at_edge,
+    )
+
+
+def lines(selection: "Selection", learner: str, folder: Path) -> Iterator[str]:
+    """What is chosen, in words."""
+    from cbp_experiments.analysis.statistics import no_interval
+
+    settings, lead = count(selection.settings, "setting"), selection.lead
+    yield f"{learner}: best of {settings}: {words(selection.values)}, {selection.accuracy:.2f} % over all tasks"
+    if lead:
+        interval = f" [{lead.low:.2f}, {lead.high:.2f}]" if lead.known else f" ({no_interval(lead.n)})"
+        yield f"  {lead.mean:.2f}{interval} points above the second, {words(selection.second)}"
+    for key, beyond in selection.at_edge.items():
+        edge = f"{key}={selection.values[key]:g} is at the edge of its grid"
+        yield f"  {edge}: add {beyond:g}, and as many settings to the grids of the other learners"
+    if selection.out:
+        yield f"  a run diverged, which rules out: {'; '.join(map(words, selection.out))}"
+    yield f"  {folder / CHOICE}, {SETTINGS}"
+
+
+def words(setting: dict[str, Any] | None) -> str:
+    return ", ".join(f"{key}={value}" for key, value in (setting or {}).items()) or "the only one"

@@ -1,0 +1,45 @@
+"""Where a run's numbers come from: versions and the commit of the code."""
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIBRARIES = ("cbp-experiments", "torch", "numpy", "numba")
+NUMBERS = 2  # the version of the numerics: one more with each change that moves numbers, which CHANGELOG.md records
+
+
+@cache
+def provenance() -> dict[str, object]:
+    """`numbers`; `versions` of Python, the package and the libraries that compute; `git_commit` of a checkout."""
+    return {
+        "numbers": NUMBERS,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
+        "git_commit": _commit(),
+        "machine": platform.machine(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit(repository: Path = REPOSITORY) -> str | None:
+    """The commit, with "-dirty" when tracked files differ from it. None in an installed wheel."""
+    if not (repository / ".git").exists():
+        return None
+    # Not `git describe --dirty`: it locks the index whatever it is told, and a `git commit` at that moment fails.
+    command = ["git", "--no-optional-locks", "-C", str(repository), "status", "--porcelain=v2", "--branch"]
+    try:
+        output = subprocess.check_output([*command, "--untracked-files=no"], stderr=subprocess.DEVNULL, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = output.decode(errors="replace").splitlines()
+    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid ")), "(initial)")
+    dirty = "-dirty" if any(not line.startswith("#") for line in lines) else ""
+    return None if commit == "(initial)" else commit + dirty

@@ -1,0 +1,39 @@
+"""How long tasks take: by short trials, with networks of their own."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cbp_experiments.engines import Engine, Problem, limited_threads
+from cbp_experiments.metrics.measurements import Measurements
+
+TRIAL_SECONDS = 0.3
+
+
+def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int) -> float:
+    """Seconds for `tasks` tasks of one run in all.
+
+    A task costs its measuring, once, and its updates, by the difference of a long and a short trial.
+    """
+    at_once = min(engine.workers, len(seeds))
+    seeds = seeds if engine.together else seeds[:1]
+    stream = problem.stream
+    short = long = min(8 * stream.batch_size, stream.task_length)
+    bare = replace(problem, measurements=Measurements(features=[]))
+    with limited_threads(engine.threads):
+        for each in (bare, problem):
+            seconds_of_a_task(each, engine, seeds, short)  # compiles
+        measuring = seconds_of_a_task(problem, engine, seeds, short)
+        base, learning = seconds_of_a_task(bare, engine, seeds, short), 0.0
+        while learning < TRIAL_SECONDS and long < stream.task_length:
+            long = min(4 * long, stream.task_length)
+            learning = max(seconds_of_a_task(bare, engine, seeds, long) - base, 0.0)
+    an_example = learning / (long - short) if long > short else 0.0
+    return tasks * (measuring + an_example * (stream.task_length - short)) / len(seeds) / at_once
+
+
+def seconds_of_a_task(problem: Problem, engine: Engine, seeds: Sequence[int], task_length: int) -> float:
+    group = engine.new_group(replace(problem, stream=problem.stream.shortened(task_length)), seeds)
+    started = time.perf_counter()
+    group.run_task(0, lambda updates: None)
+    return time.perf_counter() - started

@@ -1,0 +1,247 @@
+"""From the composed configuration to a job: everything is checked here, before anything is trained or written."""
+
+import re
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from hydra.utils import get_class, get_object
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from cbp_experiments.engines import EngineOptions
+from cbp_experiments.errors import ConfigError, unknown_key
+from cbp_experiments.learners import Learner, Part
+from cbp_experiments.metrics.measurements import Measurements
+from cbp_experiments.networks import Architecture
+from cbp_experiments.results.naming import identity_of, kind_of, neutral_values, with_kinds
+from cbp_experiments.results.tuned import check_name, read_choice, tuning_folder
+
+CHECKSUM_LENGTH = len("sha256:") + 8
+MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
+SECTIONS = ("data", "network", "learner", "engine", "metrics")
+GLOBAL_GROUPS = ("experiment", "grid", "published", "scale", "sizes", "tuning")  # their options set keys anywhere
+CIRCUMSTANCES = {"data": ("root",), "engine": ("workers", "graph")}  # keys that change no numbers, and no name
+EXPECTED = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "a text",
+    list: "a list, such as [a,b]",
+    dict: "a group of keys",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of the command line, or one job of a multirun: the same settings for every seed.
+
+    seeds: those that are trained; tune: they are those of a tuning.
+    """
+
+    experiment: str
+    seeds: list[int]
+    scale: str
+    results_dir: Path
+    force: bool
+    tuned: str | None  # the tuning whose choice the learner takes; of a job of `tune`: the tuning that it belongs to
+    tune: bool
+    tuning_seeds: list[int]
+    checkpoint_seconds: float
+    data: Any  # a stream's configuration: its `load()` gives the stream
+    network: Architecture
+    learner: Learner
+    engine: EngineOptions
+    metrics: Measurements
+    sections: dict[str, dict[str, Any]]  # the values of the last five as plain data, complete and typed
+
+    def settings(self, checksum: str, engine: str, device: str = "cpu") -> dict[str, Any]:
+        """All settings that a run's numbers depend on, the seed apart, by section.
+
+        `checksum` of the stream's images, of which a few digits do: other images of the same source are other runs.
+        """
+        known = {
+            section: {key: value for key, value in values.items() if key not in CIRCUMSTANCES.get(section, ())}
+            for section, values in self.sections.items()
+        }
+        known["data"] |= {"images": checksum[:CHECKSUM_LENGTH]}
+        known["engine"] |= {"name": engine, "device": device}
+        return with_kinds(known, meaning)
+
+    def identity(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Of all settings those that differ from their neutral values: they name a run (results/naming.py)."""
+        return identity_of(settings, meaning)
+
+    def run_config(self, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+        """What config.yaml records of one run: enough to run it again, and no path of this machine."""
+        return {"experiment": self.experiment, "scale": self.scale, "seed": seed, **settings}
+
+
+def meaning(target: str) -> tuple[str, dict[str, Any]]:
+    """What the class that a `_target_` names is in the names of runs: its kind, and its neutral values.
+
+    What cannot be imported, or is no class, is known by its name alone; building it says what is wrong.
+    """
+    try:
+        found = get_object(target)
+    except Exception:  # importing runs any code
+        found = None
+    return (kind_of(found), neutral_values(found)) if isinstance(found, type) else (target.rpartition(".")[2], {})
+
+
+def build_job(config: DictConfig) -> Job:
+    """Check and type the composed configuration. Raises ConfigError, one line, for the first thing that is wrong."""
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key, text = error.full_key or "configuration", str(error).splitlines()[0]
+        mend = f"set it on the command line ({key}=...)" if isinstance(error, MissingMandatoryValue) else text
+        raise ConfigError(f"{key} has no value; {mend}") from error
+    for group in GLOBAL_GROUPS:
+        if isinstance(plain.get(group), dict):
+            raise ConfigError(f"the option of {group}=... needs the line '# @package _global_' at the top of its file")
+    _check_keys("", plain, [field.name for field in fields(Job) if field.name != "sections"], all_of_them=True)
+    values, sections = zip(*(build(section, plain[section]) for section in SECTIONS), strict=True)
+    results_dir, seeds = _folder(plain["results_dir"]), parse_seeds(plain["seeds"])
+    tune, tuning_seeds = _true_or_false("tune", plain["tune"]), parse_seeds(plain["tuning_seeds"], "tuning_seeds")
+    learner: Learner = values[SECTIONS.index("learner")]
+    tuned = None if plain["tuned"] is None else check_name(plain["tuned"])
+    if tune and (tuned is None or not str(plain["experiment"]).startswith("tuning/")):
+        raise ConfigError("tune=true is for the command `tune`, and needs a name (tuned=...): cbp_experiments tune ...")
+    if tune:
+        _refuse_overlap("tuning_seeds", tuning_seeds, seeds, "is one of the runs that are reported (seeds=...)")
+    elif tuned:
+        choice = read_choice(tuning_folder(results_dir, tuned, learner.name))
+        _refuse_overlap("seeds", seeds, choice.seeds, f"has chosen the settings of tuned={tuned}")
+    return Job(
+        experiment=_experiment(plain["experiment"]),
+        seeds=tuning_seeds if tune else seeds,
+        scale=str(plain["scale"]),
+        results_dir=results_dir,
+        force=_true_or_false("force", plain["force"]),
+        tuned=tuned,
+        tune=tune,
+        tuning_seeds=tuning_seeds,
+        checkpoint_seconds=_seconds("checkpoint_seconds", plain["checkpoint_seconds"]),
+        sections=dict(zip(SECTIONS, sections, strict=True)),
+        **dict(zip(SECTIONS, values, strict=True)),
+    )
+
+
+def parse_seeds(value: object, key: str = "seeds") -> list[int]:
+    """`seeds=5` is the five seeds 0 to 4, `seeds=[3,7]` those two."""
+    how = f"give a count ({key}=5) or a list of different seeds ({key}=[3,7])"
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MAX_SEED:
+            raise ConfigError(f"{key} must be at least 1 and at most 2^32, got {value}; {how}")
+        return list(range(value))
+    if not isinstance(value, list) or not value or any(isinstance(s, bool) or not isinstance(s, int) for s in value):
+        raise ConfigError(f"{key} must be a whole number or a list of them, got {value!r}; {how}")
+    if len(set(value)) < len(value) or not all(0 <= seed < MAX_SEED for seed in value):
+        raise ConfigError(f"{key} must be different and between 0 and 2^32 - 1, got {value}; {how}")
+    return value
+
+
+def build(section: str, values: Any) -> tuple[Any, dict[str, Any]]:
+    """The dataclass that `_target_` names, from the values of a section, and all its values as plain data.
+
+    A value of another type is taken where it says the same (3 for 3.0), so that equal settings look equal.
+    """
+    if not isinstance(values, dict) or not isinstance(values.get("_target_"), str):
+        raise ConfigError(f"{section} must be a group of keys with a _target_, got {values!r}")
+    given = {key: value for key, value in values.items() if key != "_target_"}
+    try:
+        cls = get_class(values["_target_"])
+    except Exception as error:  # importing runs any code
+        raise ConfigError(f"{section}._target_: no class {values['_target_']!r} can be imported") from error
+    if not is_dataclass(cls):
+        raise ConfigError(f"{section}._target_: {values['_target_']} must be a dataclass")
+    names = [field.name for field in fields(cls)]
+    into = getattr(cls, "groups", None)
+    groups = {key: value for key, value in given.items() if into and key not in names and _is_group(value)}
+    parts = {key: build(f"{section}.{key}", given.pop(key)) for key in groups}
+    _check_keys(f"{section}.", given, [name for name in names if name != into])
+    typed = OmegaConf.structured(cls)
+    for field in fields(cls):
+        if field.name in given:
+            typed = _merge(typed, section, field.name, given[field.name])
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{section}.{field.name} has no value; set it in the configuration of {section}")
+    plain: Any = OmegaConf.to_container(typed)
+    if not into:
+        return _made(cls, plain, section), {"_target_": values["_target_"], **plain}
+    built = cls(**plain | {into: {key: part for key, (part, _) in parts.items()}})
+    del plain[into]
+    return built, {"_target_": values["_target_"], **plain, **{key: values for key, (_, values) in parts.items()}}
+
+
+def _is_group(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("_target_"), str)
+
+
+def _made(cls: type, plain: dict[str, Any], section: str) -> Any:
+    """The dataclass of these values; the messages of a part of a learner are told where it stands."""
+    try:
+        return cls(**plain)
+    except ConfigError as error:
+        if issubclass(cls, Part):
+            raise ConfigError(f"{section}.{error}") from error
+        raise
+
+
+def _merge(typed: Any, section: str, key: str, value: object) -> Any:
+    try:
+        return OmegaConf.merge(typed, {key: value})
+    except OmegaConfBaseException as error:
+        hint = get_type_hints(OmegaConf.get_type(typed))[key]
+        kinds = [kind for kind in get_args(hint) if kind is not NoneType] if NoneType in get_args(hint) else [hint]
+        expected = EXPECTED.get(get_origin(kinds[0]) or kinds[0], str(kinds[0]))
+        got = "null" if value is None else repr(value)
+        raise ConfigError(f"{section}.{key} must be {expected}, got {got}") from error
+
+
+def _check_keys(prefix: str, given: dict[str, Any], names: list[str], *, all_of_them: bool = False) -> None:
+    for key in given:
+        if key not in names:
+            raise unknown_key(str(key), names, prefix)
+    for name in names:
+        if all_of_them and name not in given:
+            raise ConfigError(f"{prefix}{name} is missing from the configuration; conf/config.yaml has it")
+
+
+def _experiment(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", value):
+        raise ConfigError(f"experiment={value}: it names a folder below results_dir; use letters, digits, _ - . and /")
+    return value
+
+
+def _refuse_overlap(key: str, seeds: list[int], others: list[int], why: str) -> None:
+    """Settings that a seed has chosen look better on that seed than they are."""
+    if both := sorted({*seeds} & {*others}):
+        raise ConfigError(f"{key}: seed {both[0]} {why}; settings are chosen and reported on different seeds")
+
+
+def _folder(value: object) -> Path:
+    if value in ("", None) or not isinstance(value, str | int | float):
+        raise ConfigError(f"results_dir must be the path of a folder, got {value!r}")
+    try:
+        folder = Path(str(value)).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            folder.stat()
+    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL, no such user's home
+        raise ConfigError(f"results_dir={value} cannot be the path of a folder: {error}") from error
+    return folder
+
+
+def _true_or_false(key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false, got {value!r}")
+    return value
+
+
+def _seconds(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ConfigError(f"{key} must be a number of seconds, 0 or more, got {value!r}")
+    return float(value)

@@ -1,0 +1,60 @@
+"""What the user reads before and after a job: what will run, on what, for how long; what came of it."""
+
+from collections.abc import Sequence
+
+from cbp_experiments.engines import Engine, Problem
+from cbp_experiments.results import load_experiment, numbers_of, recorded
+from cbp_experiments.results.provenance import NUMBERS
+from cbp_experiments.results.tuned import SETTINGS
+from cbp_experiments.training.estimate import estimate
+from cbp_experiments.training.job import Job
+from cbp_experiments.training.runs import DONE
+from cbp_experiments.words import count, duration
+
+
+def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> float | None:
+    """Print the plan; returns the estimated seconds, or None where there is nothing to do.
+
+    `runs` holds (name, "new" | "continued" | "finished before" | "tabled", tasks done) for each seed.
+    """
+    stream = problem.stream
+    tasks_left = sum(stream.tasks - done for _, status, done in runs if status not in DONE)
+    updates = -(-stream.task_length // stream.batch_size)
+    seeds, threads = _span(job.seeds), count(engine.workers * engine.threads, "thread")
+    print(f"\n{job.experiment}: {job.learner.name}, {count(len(runs), 'run')} (seeds {seeds})")
+    print(f"  data     {stream.description}; {stream.tasks} tasks of {stream.task_length:,} examples")
+    print(f"  network  {problem.network.describe(problem.inputs, stream.classes)}")
+    print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {threads}")
+    for name, status, done in runs:
+        if status == "continued":
+            print(f"  continued {f'after task {done}' if done else 'within task 1'}: {name}")
+    finished = [name for name, status, _ in runs if status == "finished before"]
+    if finished:
+        print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
+    tabled = sum(status == "tabled" for _, status, _ in runs)
+    if tabled:
+        print(f"  already in {SETTINGS}: {count(tabled, 'run')}; skipped (force=true trains them again)")
+    made_by = {name: numbers_of(recorded(job.results_dir / job.experiment / name) or {}) for name in finished}
+    for version in sorted({*made_by.values()} - {NUMBERS}):
+        names = ", ".join(name for name in finished if made_by[name] == version)
+        print(f"  made by version {version} of the numerics, this is {NUMBERS} (CHANGELOG.md says what moved): {names}")
+    if not tasks_left:
+        return None
+    seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished) - tabled], tasks_left)
+    print(f"  to do    {tasks_left * updates:,} updates, about {duration(max(seconds, 1))}", flush=True)
+    return seconds
+
+
+def conclude(job: Job, names: Sequence[str]) -> None:
+    """Print the table of the job's finished runs and where they lie."""
+    from cbp_experiments.analysis.tenths import table  # pandas: when there is something to show
+
+    folder = job.results_dir / job.experiment
+    if names:
+        print(table(load_experiment(folder, runs=names)))
+    print(f"results in {folder}", flush=True)
+
+
+def _span(seeds: Sequence[int]) -> str:
+    counted = list(seeds) == list(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2
+    return f"{seeds[0]}-{seeds[-1]}" if counted else ", ".join(map(str, seeds))
