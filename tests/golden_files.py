@@ -99,6 +99,7 @@ class GoldenStream:
         self.images = rng.uniform(size=(steps, inputs)) * (rng.uniform(size=(steps, inputs)) < 0.2)
         self.labels = np.argmax(self.images @ teacher, axis=1)
         self.classes, self.tasks, self.task_length = classes, -(-steps // task_length), task_length
+        self.lengths = [min(task_length, steps - start) for start in range(0, steps, task_length)]
         self.permutations = [rng.permutation(inputs) for _ in range(self.tasks)]
 
     def task(self, seed: int, task: int) -> Task:

@@ -16,7 +16,7 @@ MODULES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 # What everything may import; nothing here knows of an experiment.
-BASE = {"errors", "seeding", "atomic", "words", "output", "progress", "signals", "compiling"}
+BASE = {"errors", "scores", "seeding", "atomic", "words", "output", "progress", "signals", "compiling"}
 # The packages, and which of the others each may import.
 BELOW = {
     "streams": (),

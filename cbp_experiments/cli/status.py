@@ -88,7 +88,7 @@ def time_left(job: Job, problem: Problem, engine: Engine, runs: list[Run]) -> fl
         return 0.0
     tasks, seconds = map(sum, zip(*done, strict=True))
     if not tasks:
-        return estimate(problem, engine, job.seeds, sum(left))
+        return estimate(problem, engine, job.seeds, left)
     return seconds / tasks * (max(left) if engine.together else sum(left) / min(engine.workers, len(left)))
 
 

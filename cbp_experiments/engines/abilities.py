@@ -18,7 +18,7 @@ from cbp_experiments.learners import Dropout, Learner, Part, Perturbation, UnitR
 from cbp_experiments.learners.normalizations import OnlineNormalization
 from cbp_experiments.learners.optimizers import SGD, Adam
 from cbp_experiments.networks import MLP, Architecture
-from cbp_experiments.streams import Stream, Task
+from cbp_experiments.streams import CROSS_ENTROPY, Task, lengths
 
 Known = Mapping[str, Collection[str] | None]  # fields; None: any value
 
@@ -42,6 +42,7 @@ PARTS: dict[type[Part], Known] = {
     | {"utility": structures.UTILITIES},
 }
 NEUTRAL = {key.name: key.default for key in fields(Learner)}
+OBJECTIVES = ("cross_entropy", "squared_error")  # both engines
 NETWORK: Known = {"width": None, "depth": None, "activation": structures.ACTIVATIONS}
 MAY_DIFFER = ("kind", "describe", "bounds", "initial_weights")  # in a network derived from MLP
 # Why the online engine cannot do what people may well want of it.
@@ -63,11 +64,14 @@ def refusal(engine: str, problem: Problem) -> str | None:
     return next(_reasons(engine, problem), None)
 
 
-def check_tasks(engine: str, number: int, tasks: Sequence[Task]) -> None:
+def check_tasks(engine: str, problem: Problem, number: int, tasks: Sequence[Task]) -> None:
     """Raises ConfigError if the engine cannot do the tasks of this `number` (from 0), one of each run in a group."""
     for task in tasks:
         for reason in _unknown_in_task(engine, task):
             raise ConfigError(f"engine={engine} cannot do task {number + 1}: {reason}; take another engine")
+    expected = lengths(problem.stream)[number]
+    if wrong := [len(task.order) for task in tasks if len(task.order) != expected]:
+        raise ConfigError(f"task {number + 1} presents {wrong[0]} examples, and the stream says {expected}")
     kinds = {(task.permutation is None, task.examples is None, task.new_head, *task.tests) for task in tasks}
     if len(kinds) > 1:  # the first run's would count for all
         raise ConfigError(
@@ -76,23 +80,31 @@ def check_tasks(engine: str, number: int, tasks: Sequence[Task]) -> None:
         )
 
 
-def check_rows(stream: Stream, number: int, task: Task) -> None:
+def check_rows(problem: Problem, number: int, task: Task) -> None:
     """Raises ConfigError if a task names images that are not there, or labels that are not classes.
 
     The compiled functions do not look: they would read and write beside their arrays.
     """
-    rows = task.order
+    stream, rows = problem.stream, task.order
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(stream.labels):
         raise ConfigError(f"task {number + 1} presents row {rows.max()} of {len(stream.labels)} images (from 0)")
+    if problem.objective is not CROSS_ENTROPY:
+        return
     labels = stream.labels[rows]
     if len(rows) and not 0 <= labels.min() <= labels.max() < stream.classes:
         raise ConfigError(f"task {number + 1} has the label {labels.max()}, and there are {stream.classes} (from 0)")
+
+
+def _unknown_objective(problem: Problem) -> Iterator[str]:
+    if problem.objective.name not in OBJECTIVES:
+        yield f"it does not know the objective {problem.objective.name}"
 
 
 def _reasons(engine: str, problem: Problem) -> Iterator[str]:
     if engine == "online":
         yield from _unknown_in_network(problem.network)
     yield from _unknown_in_learner(problem.learner)
+    yield from _unknown_objective(problem)
     if engine == "online":
         yield from _parts_without_compiled_half(problem.learner)
         yield from _what_is_not_online(problem)

@@ -11,6 +11,7 @@ from cbp_experiments.engines.compiled.normals import LANES
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY
 from cbp_experiments.learners import Learner
 from cbp_experiments.seeding import purpose_key
+from cbp_experiments.streams import CROSS_ENTROPY
 
 CHUNK = 10 * RESUM_EVERY  # the most updates of a call of the kernel
 NORMALS = 2048  # drawn at once, if that many rows are narrow enough: a call has its price, and a cache its size
@@ -23,7 +24,10 @@ def sparse_examples(problem: Problem) -> structures.Examples:
     rows, features = np.nonzero(stream.images)
     values = stream.images[rows, features].astype(dtype) * dtype.type(stream.scale)
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(stream.images)))])
-    return structures.Examples(starts, features.astype(np.int32), values, stream.labels)
+    labels = stream.labels
+    if problem.objective is not CROSS_ENTROPY:
+        labels = labels.astype(dtype).reshape(len(labels), -1)
+    return structures.Examples(starts, features.astype(np.int32), values, labels)
 
 
 def network(sizes: list[int], activation: int, dtype: np.dtype) -> structures.Network:

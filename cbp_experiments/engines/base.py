@@ -12,7 +12,7 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 from cbp_experiments.metrics.measurements import Measurements
 from cbp_experiments.networks import Architecture
-from cbp_experiments.streams import Stream
+from cbp_experiments.streams import CROSS_ENTROPY, Objective, Stream, examples_of, lengths
 
 Row = dict[str, float]
 State = dict[str, np.ndarray]
@@ -89,14 +89,21 @@ class Problem:
 
     def _check_minibatches(self) -> None:
         """Statistics take two examples at least."""
-        size, length = self.stream.batch_size, self.stream.task_length
+        size = self.stream.batch_size
         if size == 1:
             raise ConfigError("batch normalization needs mini-batches: data.batch_size=... or learner=onlinenorm")
-        if length % size == 1:
+        for length in set(lengths(self.stream)):
+            if length % size != 1:
+                continue
             raise ConfigError(
                 f"batch normalization cannot learn from one example, which data.batch_size={size} leaves over of "
                 f"data.task_length={length}; change one of them"
             )
+
+    @property
+    def objective(self) -> Objective:
+        """Of the stream; cross-entropy if it does not say."""
+        return getattr(self.stream, "objective", CROSS_ENTROPY)
 
     @property
     def inputs(self) -> int:
@@ -165,8 +172,7 @@ def from_array(array: np.ndarray) -> Any:
     return json.loads(array.tobytes())
 
 
-def task_row(stream: Stream, task: int, accuracies: Mapping[str, float], loss: float, measured: Row) -> Row:
-    """One row of metrics.csv; `accuracies` are shares, `loss` is the mean over the examples of the task."""
-    examples = (task + 1) * stream.task_length
-    percent = {name: 100 * share for name, share in accuracies.items()}
-    return {"task": task + 1, "examples": examples, **percent, "loss": loss, **measured}
+def task_row(problem: Problem, task: int, scores: Mapping[str, float], loss: float, measured: Row) -> Row:
+    """One row of metrics.csv; `scores` and `loss` are means over examples, `measured` the metrics before the task."""
+    written = {name: problem.objective.score.factor * score for name, score in scores.items()}
+    return {"task": task + 1, "examples": examples_of(problem.stream, task + 1), **written, "loss": loss, **measured}

@@ -18,7 +18,7 @@ from cbp_experiments.engines.shown import Shown, channels_last, side_by_side, st
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Step
 from cbp_experiments.seeding import task_key
-from cbp_experiments.streams import Examples, Task
+from cbp_experiments.streams import Examples, Task, lengths
 from cbp_experiments.streams.base import PROBE_EXAMPLES
 
 # A GPU's convolutions give the same bits every time. As in the published runs they may round to TF32.
@@ -35,7 +35,7 @@ class Ensemble:
         weights = [problem.initial_weights(seed) for seed in seeds]
         biases = [problem.initial_biases(seed) for seed in seeds]
         self.network = problem.network.stack(weights, biases, problem.bounds(), self.device, problem.dtype)
-        self.step = Step(problem.learner, self.network)
+        self.step = Step(problem.learner, self.network, problem.objective.name)
         self.alive = torch.ones(len(seeds), dtype=torch.bool)
         self.underway: Underway | None = None
         self.begun: int | None = None  # the task whose draws and schedules the step has
@@ -45,7 +45,7 @@ class Ensemble:
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream = self.problem.stream
         tasks = [stream.task(seed, task) for seed in self.seeds]
-        check_tasks("ensemble", task, tasks)
+        check_tasks("ensemble", self.problem, task, tasks)
         shown = self.show(tasks)
         if self.underway is None:
             self.underway = self._begin(task, self._measure(task, shown))
@@ -55,16 +55,17 @@ class Ensemble:
         if self.begun != task:
             self.step.begin_task(self._keys(task), now.position // stream.batch_size)
             self.begun = task
-        loss, correct = self.learn(shown, shown.rows(task.order for task in tasks), progress)
+        order = shown.rows(task.order for task in tasks)
+        loss, score = self.learn(shown, order, progress)
         if self.paused:
             return []
         self.alive &= torch.isfinite(loss).cpu()
-        accuracies = {"accuracy": (correct.double() / stream.task_length).tolist()}
+        scores = {self.problem.objective.score.column: (score.double() / order.shape[1]).tolist()}
         for name in tasks[0].tests:
-            accuracies[name] = self._test(shown, shown.rows(task.tests[name] for task in tasks))
-        means = (loss / stream.task_length).tolist()
+            scores[name] = self._test(shown, shown.rows(task.tests[name] for task in tasks))
+        means = (loss / order.shape[1]).tolist()
         return [
-            task_row(stream, task, {name: shares[run] for name, shares in accuracies.items()}, means[run], columns)
+            task_row(self.problem, task, {name: of_runs[run] for name, of_runs in scores.items()}, means[run], columns)
             if self.alive[run]
             else None
             for run, columns in enumerate(now.measured)
@@ -72,7 +73,7 @@ class Ensemble:
 
     @repeatable
     def learn(self, shown: Shown, order: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
-        """Learn from the rows `order [R, examples]`: the sums `[R]` of their losses and of the right predictions.
+        """Learn from the rows `order [R, examples]`: the sums `[R]` of their losses and of their scores.
 
         At a pause `self.underway` remains; the next call with the same `order` continues.
         """
@@ -80,18 +81,18 @@ class Ensemble:
         self.present(shown)
         made, reported = 0, time.monotonic()
         for batch in order[:, now.position :].split(self.problem.stream.batch_size, dim=1):
-            losses, right = self.update(batch)
+            losses, scores = self.update(batch)
             now.loss.add_(losses, alpha=batch.shape[1])
-            now.correct += right
+            now.score += scores
             now.position += batch.shape[1]
             made += 1
             if time.monotonic() - reported >= base.PIECE_SECONDS and now.position < order.shape[1]:
                 if progress(made * len(self.seeds)):
-                    return now.loss, now.correct
+                    return now.loss, now.score
                 made, reported = 0, time.monotonic()
         progress(made * len(self.seeds))
         self.underway = None
-        return now.loss, now.correct
+        return now.loss, now.score
 
     def present(self, shown: Shown) -> None:
         """Let updates see `shown`: a graph where it saw what came before."""
@@ -102,7 +103,7 @@ class Ensemble:
         self.shown = shown
 
     def update(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """One update from the rows `[R, B]` of what is shown: losses and right predictions, `[R]` each."""
+        """One update from the rows `[R, B]` of what is shown: losses and sums of scores, `[R]` each."""
         outcome = self.graph(self._learn_rows, rows) if self.graph else self._learn_rows(rows)
         self.step.between_updates()
         return outcome
@@ -121,8 +122,7 @@ class Ensemble:
 
     def _begin(self, task: int, measured: list[Row]) -> "Underway":
         loss = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
-        correct = torch.zeros(len(self.seeds), dtype=torch.int64, device=self.device)
-        return Underway(task, measured, loss, correct)
+        return Underway(task, measured, loss, torch.zeros_like(loss))
 
     def show(self, tasks: list[Task]) -> Shown:
         """The tasks' own images, or the stream's for all runs."""
@@ -151,12 +151,12 @@ class Ensemble:
     @repeatable
     @torch.no_grad()
     def _test(self, shown: Shown, rows: Tensor) -> list[float]:
-        """The share of `rows [R, B]` that the bare network of each run gets right."""
-        right = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
+        """The mean score of the bare network of each run on `rows [R, B]`."""
+        total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
         for part in rows.split(PROBE_EXAMPLES, dim=1):
-            logits, _ = self.network.forward(shown.inputs(part))
-            right += (logits.argmax(dim=2) == shown.labels[part]).sum(dim=1)
-        return (right / rows.shape[1]).tolist()
+            outputs, _ = self.network.forward(shown.inputs(part))
+            total += self.step.loss(outputs, shown.labels[part])[1].sum(dim=1)
+        return (total / rows.shape[1]).tolist()
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that lasts from one update to the next, `[R, ...]`."""
@@ -174,7 +174,7 @@ class Ensemble:
         state["position"] = np.array(now.position if now else 0)
         if now:
             state["task_about"] = as_array({"task": now.task, "measured": now.measured[run]})
-            state["task_loss"], state["task_correct"] = now.loss[run].cpu().numpy(), now.correct[run].cpu().numpy()
+            state["task_loss"], state["task_score"] = now.loss[run].cpu().numpy(), now.score[run].cpu().numpy()
         return state
 
     def load(self, run: int, state: State) -> None:
@@ -184,7 +184,7 @@ class Ensemble:
         if position:
             about = from_array(state["task_about"])
             self.underway = self.underway or self._begin(about["task"], [{} for _ in self.seeds])
-            expected |= {"task_loss": ((), np.dtype(np.float64)), "task_correct": ((), np.dtype(np.int64))}
+            expected |= dict.fromkeys(("task_loss", "task_score"), ((), np.dtype(np.float64)))
             expected["task_about"] = state["task_about"].shape, np.dtype(np.uint8)
         check_state(state, expected)
         self.begun = None
@@ -197,20 +197,21 @@ class Ensemble:
     def _load_task(self, run: int, position: int, now: "Underway", state: State, about: dict[str, Any]) -> None:
         """What a run has of the task that was underway. Raises ValueError."""
         stream = self.problem.stream
-        if not 0 < position < stream.task_length or position % stream.batch_size or about["task"] != now.task:
+        length = lengths(stream)[now.task]
+        if not 0 < position < length or position % stream.batch_size or about["task"] != now.task:
             raise ValueError(f"its position is {position} in task {about['task']}")
         now.position, now.measured[run] = position, about["measured"]
-        now.loss[run], now.correct[run] = float(state["task_loss"]), int(state["task_correct"])
+        now.loss[run], now.score[run] = float(state["task_loss"]), float(state["task_score"])
 
 
 @dataclass
 class Underway:
-    """A task of which `position` examples are learned: metrics by run, sums `[R]` of losses and right predictions."""
+    """A task of which `position` examples are learned: metrics by run, sums `[R]` of losses and of scores."""
 
     task: int
     measured: list[Row]
     loss: Tensor
-    correct: Tensor
+    score: Tensor
     position: int = 0
 
 

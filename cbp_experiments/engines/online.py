@@ -14,7 +14,9 @@ from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.engines.compiled.normals import new_generators
 from cbp_experiments.networks import MLP
 from cbp_experiments.networks.activations import activation
+from cbp_experiments.scores import ACCURACY
 from cbp_experiments.seeding import task_key
+from cbp_experiments.streams import lengths
 
 CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
 FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
@@ -63,8 +65,8 @@ class OnlineRun:
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
         stream, seed = self.problem.stream, self.seeds[0]
         drawn = stream.task(seed, task)
-        check_rows(stream, task, drawn)
-        check_tasks("online", task, [drawn])
+        check_tasks("online", self.problem, task, [drawn])
+        check_rows(self.problem, task, drawn)
         position = np.arange(self.problem.inputs)
         if drawn.permutation is not None:
             position = np.argsort(drawn.permutation)
@@ -77,7 +79,9 @@ class OnlineRun:
             return []
         if len(losses) < len(drawn.order):
             return [None]
-        return [task_row(stream, task, {"accuracy": float(hits.mean())}, float(losses.mean()), now.measured)]
+        loss, score = float(losses.mean()), self.problem.objective.score
+        scores = {score.column: float(hits.mean()) if score is ACCURACY else loss}
+        return [task_row(self.problem, task, scores, loss, now.measured)]
 
     def learn(
         self,
@@ -110,9 +114,8 @@ class OnlineRun:
             if pause and end < len(order):
                 return now.losses[:end], now.hits[:end], events
         self.underway = None
-        if now.done < len(order):
-            return now.losses[: now.done], now.hits[: now.done], events
-        return now.losses, now.hits, events[: self.replacement.replaced[0]]
+        losses, hits = now.losses[: now.done], now.hits[: now.done]
+        return losses, hits, events if now.done < len(order) else events[: self.replacement.replaced[0]]
 
     @property
     def paused(self) -> bool:
@@ -211,10 +214,10 @@ class OnlineRun:
 
     def _restored(self, position: int, state: State) -> "Underway":
         """The task that was underway. Raises ValueError."""
-        about, length = from_array(state["task_about"]), self.problem.stream.task_length
-        if not 0 < position < length:
-            raise ValueError(f"its position is {position} in a task of {length} examples")
-        now = Underway(about, np.zeros(length), np.zeros(length, bool), position)
+        about, longest = from_array(state["task_about"]), max(lengths(self.problem.stream))
+        if not 0 < position < longest:
+            raise ValueError(f"its position is {position} in a task of {longest} examples")
+        now = Underway(about, np.zeros(longest), np.zeros(longest, bool), position)
         now.losses[:position], now.hits[:position] = state["task_losses"], state["task_hits"]
         return now
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cbp_experiments.learners.draws import Draws
+from cbp_experiments.learners.objectives import LOSSES
 from cbp_experiments.networks import StackedNetwork, fill, put
 
 if TYPE_CHECKING:
@@ -24,9 +24,12 @@ class Step:
     only.
     """
 
-    def __init__(self, learner: Learner, network: StackedNetwork):
-        """The learner's normalization becomes the network's, and its parameters are learned, too."""
-        self.learner, self.network = learner, network
+    def __init__(self, learner: Learner, network: StackedNetwork, objective: str = "cross_entropy"):
+        """The learner's normalization becomes the network's, and its parameters are learned, too.
+
+        objective: one of objectives.LOSSES.
+        """
+        self.learner, self.network, self.loss = learner, network, LOSSES[objective]
         if normalization := learner.chosen_normalization:
             network.normalization = normalization.normalizer(network.units)
         optimizer = learner.chosen_optimizer
@@ -42,9 +45,10 @@ class Step:
             actor.begin_task(self)
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Learn from `x [R, B, inputs]`, `y [R, B]`: -> the loss `[R]` and the number of right predictions `[R]`.
+        """Learn from `x [R, B, inputs]`, `y [R, B]`: -> the loss `[R]`, and the sum of the examples' scores `[R]`.
 
-        Both are of the prediction made before the update (online accuracy).
+        That is the number of right predictions, or the sum of squared errors. Both are of the prediction made before
+        the update (online accuracy).
         """
         outcome = self.learn(x, y)
         self.between_updates()
@@ -52,8 +56,9 @@ class Step:
 
     def learn(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         self.draws.next_update()
-        logits, hidden = self.network.forward(x, self.actors)
-        losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(dim=1)
+        outputs, hidden = self.network.forward(x, self.actors)
+        losses, scores = self.loss(outputs, y)
+        losses = losses.mean(dim=1)
         gradients = list(torch.autograd.grad(losses.sum(), self.network.parameters))  # runs do not share parameters
         with torch.no_grad():
             for actor in self.actors:
@@ -61,7 +66,7 @@ class Step:
             self.optimizer.update(gradients)
             for actor in self.actors:
                 actor.after_update(self, hidden)
-            return losses.detach(), (logits.argmax(dim=2) == y).sum(dim=1)
+            return losses.detach(), scores.sum(dim=1)
 
     @torch.no_grad()
     def between_updates(self) -> None:

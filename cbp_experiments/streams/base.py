@@ -1,6 +1,6 @@
 """What every stream offers to the engines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -45,14 +45,14 @@ class Stream(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 `[N]`, each in `range(classes)` unless the tasks have labels of their own."""
+        """int64 `[N]`, each in `range(classes)` unless the tasks have labels of their own; or targets (`objective`)."""
 
     scale: float
     classes: int
     """Outputs of the network."""
     tasks: int
     task_length: int
-    """Examples of a task."""
+    """Examples of a task. Where tasks differ, the stream has `lengths` too, one a task, and this is the longest."""
     batch_size: int
     """Examples of an update; a task's last mini-batch may be smaller."""
     checksum: str
@@ -68,3 +68,20 @@ class Stream(Protocol):
 
     def shortened(self, task_length: int) -> "Stream":
         """The same stream with tasks of `task_length` examples, for trials."""
+
+    # A stream may also have `objective` (objectives.py), which is cross-entropy without it, and `lengths`.
+
+
+def lengths(stream: Stream) -> Sequence[int]:
+    """Examples of each task."""
+    return getattr(stream, "lengths", None) or [stream.task_length] * stream.tasks
+
+
+def examples_of(stream: Stream, tasks: int) -> int:
+    """Examples of the first `tasks` tasks."""
+    return sum(lengths(stream)[:tasks])
+
+
+def updates_of(stream: Stream, first: int = 0) -> int:
+    """Updates of one run in the tasks from number `first` on."""
+    return sum(-(-length // stream.batch_size) for length in lengths(stream)[first:])

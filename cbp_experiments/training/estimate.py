@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from cbp_experiments.engines import Engine, Problem, limited_threads
 from cbp_experiments.metrics.measurements import Measurements
+from cbp_experiments.streams import examples_of
 
 TRIAL_SECONDS = 0.3
 
 
-def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int) -> float:
-    """Seconds for `tasks` tasks of one run in all.
+def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], left: Sequence[int]) -> float:
+    """Seconds for what is left of runs that have `left` tasks to do, each.
 
     A task costs its measuring, once, and its updates, by the difference of a long and a short trial.
     """
@@ -29,7 +30,9 @@ def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], tasks: int)
             long = min(4 * long, stream.task_length)
             learning = max(seconds_of_a_task(bare, engine, seeds, long) - base, 0.0)
     an_example = learning / (long - short) if long > short else 0.0
-    return tasks * (measuring + an_example * (stream.task_length - short)) / len(seeds) / at_once
+    whole = examples_of(stream, stream.tasks)
+    tasks, examples = sum(left), sum(whole - examples_of(stream, stream.tasks - n) for n in left)
+    return (tasks * measuring + an_example * (examples - tasks * short)) / len(seeds) / at_once
 
 
 def seconds_of_a_task(problem: Problem, engine: Engine, seeds: Sequence[int], task_length: int) -> float:

@@ -6,6 +6,7 @@ from cbp_experiments.engines import Engine, Problem
 from cbp_experiments.results import load_experiment, numbers_of, recorded
 from cbp_experiments.results.provenance import NUMBERS
 from cbp_experiments.results.tuned import SETTINGS
+from cbp_experiments.streams import Stream, lengths, updates_of
 from cbp_experiments.training.estimate import estimate
 from cbp_experiments.training.job import Job
 from cbp_experiments.training.runs import DONE
@@ -18,11 +19,10 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     `runs` holds (name, "new" | "continued" | "finished before" | "tabled", tasks done) for each seed.
     """
     stream = problem.stream
-    tasks_left = sum(stream.tasks - done for _, status, done in runs if status not in DONE)
-    updates = -(-stream.task_length // stream.batch_size)
+    to_do = [done for _, status, done in runs if status not in DONE]
     seeds, threads = _span(job.seeds), count(engine.workers * engine.threads, "thread")
     print(f"\n{job.experiment}: {job.learner.name}, {count(len(runs), 'run')} (seeds {seeds})")
-    print(f"  data     {stream.description}; {stream.tasks} tasks of {stream.task_length:,} examples")
+    print(f"  data     {stream.description}; {stream.tasks} tasks of {_lengths(stream)} examples")
     print(f"  network  {problem.network.describe(problem.inputs, stream.classes)}")
     print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {threads}")
     for name, status, done in runs:
@@ -38,10 +38,14 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     for version in sorted({*made_by.values()} - {NUMBERS}):
         names = ", ".join(name for name in finished if made_by[name] == version)
         print(f"  made by version {version} of the numerics, this is {NUMBERS} (CHANGELOG.md says what moved): {names}")
-    if not tasks_left:
+    if not to_do:
         return None
-    seconds = estimate(problem, engine, job.seeds[: len(runs) - len(finished) - tabled], tasks_left)
-    print(f"  to do    {tasks_left * updates:,} updates, about {duration(max(seconds, 1))}", flush=True)
+    left = [stream.tasks - done for done in to_do]
+    seconds = estimate(problem, engine, job.seeds[: len(to_do)], left)
+    print(
+        f"  to do    {sum(updates_of(stream, done) for done in to_do):,} updates, about {duration(max(seconds, 1))}",
+        flush=True,
+    )
     return seconds
 
 
@@ -53,6 +57,11 @@ def conclude(job: Job, names: Sequence[str]) -> None:
     if names:
         print(table(load_experiment(folder, runs=names)))
     print(f"results in {folder}", flush=True)
+
+
+def _lengths(stream: Stream) -> str:
+    shortest, longest = min(lengths(stream)), max(lengths(stream))
+    return f"{longest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
 
 
 def _span(seeds: Sequence[int]) -> str:

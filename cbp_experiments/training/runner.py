@@ -23,7 +23,7 @@ from cbp_experiments.results import (
 )
 from cbp_experiments.results.provenance import provenance
 from cbp_experiments.results.tuned import tried
-from cbp_experiments.streams import Stream
+from cbp_experiments.streams import Stream, updates_of
 from cbp_experiments.training.job import Job
 from cbp_experiments.training.messages import announce, conclude
 from cbp_experiments.training.runs import DONE, Convoy, Run, Unusable
@@ -112,8 +112,7 @@ def train(
     their tasks if need be, and raises Interrupted; a second one stops it at once, and leaves them as last saved.
     """
     stream = problem.stream
-    updates = -(-stream.task_length // stream.batch_size)
-    left = sum(run.tasks - run.tasks_done for run in due) * updates
+    left = sum(updates_of(stream, run.tasks_done) for run in due)
     even = engine.workers + len(due) % engine.workers  # so many at a time that no core idles during the last ones
     at_a_time = max(engine.workers, min(even, IN_FLIGHT_BYTES // problem.weight_bytes()))
     with (
@@ -124,11 +123,11 @@ def train(
 
         def updates_left(run: Run) -> int:
             tasks, examples = run.place
-            return (run.tasks - tasks) * updates - -(-examples // stream.batch_size)
+            return updates_of(stream, tasks) - -(-examples // stream.batch_size)
 
         def take(run: Run) -> bool:
             taken = run.take()
-            bar.total += (updates_left(run) if taken else 0) - (run.tasks - run.tasks_done) * updates
+            bar.total += (updates_left(run) if taken else 0) - updates_of(stream, run.tasks_done)
             return taken
 
         def convoys(runs: list[Run]) -> Iterator[Convoy]:

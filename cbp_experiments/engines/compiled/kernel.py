@@ -5,8 +5,6 @@ forward pass, not in the backward pass, not in the update. MNIST pixels are 81 %
 skipping their rows changes no result. Back-propagation and update share one pass over each row (rows.py).
 """
 
-from typing import Any
-
 import numpy as np
 
 from cbp_experiments.compiling import announced, inlined, jit
@@ -16,6 +14,7 @@ from cbp_experiments.engines.compiled.draws import next_update
 from cbp_experiments.engines.compiled.layers import matrix, pass_back
 from cbp_experiments.engines.compiled.noise import gather_noise, settle_all, settle_rows
 from cbp_experiments.engines.compiled.normalizing import control, normalize
+from cbp_experiments.engines.compiled.outputs import output_step
 from cbp_experiments.engines.compiled.replacing import RESUM_EVERY, replace_units, sum_magnitudes, track_utility
 from cbp_experiments.engines.compiled.rows import (
     add_rows,
@@ -79,7 +78,7 @@ def learn(
         example = order[t]
         forward(network, examples, normalization, scratch, example, position, update.dropout, noise, adam, draws)
         step_size = network.weights.dtype.type(1) if adam is not None else update.step_size
-        losses[t], hits[t] = softmax_step(network, scratch, examples.labels[example], step_size)
+        losses[t], hits[t] = output_step(network, scratch, examples.labels, example, step_size)
         if not np.isfinite(losses[t]):
             end = t
             break
@@ -159,26 +158,6 @@ def forward(
             activate(network, scratch, layer + 1)
             if dropout > 0:
                 drop(network, scratch, layer + 1, dropout, draws)
-
-
-@inlined
-def softmax_step(network: Network, scratch: Scratch, label: int, step_size: float) -> tuple[Any, bool]:
-    """Cross-entropy of the logits and whether they are right; the last layer's step_size x gradient in scratch.step."""
-    last = len(network.starts)
-    logits, step, classes = scratch.h[last], scratch.step[last], network.sizes[last]
-    best = 0
-    for k in range(1, classes):
-        if logits[k] > logits[best]:
-            best = k
-    total = 0.0  # float64: the logarithm of nearly 1 is a small loss
-    for k in range(classes):
-        step[k] = np.exp(logits[k] - logits[best])
-        total += step[k]
-    loss = np.log(total) - (logits[label] - logits[best])
-    for k in range(classes):
-        step[k] = step_size * (step[k] / total)
-    step[label] -= step_size
-    return loss, best == label
 
 
 @inlined

@@ -29,7 +29,7 @@ class Examples(NamedTuple):
     starts: np.ndarray  # int64 [N + 1]
     features: np.ndarray  # int32
     values: np.ndarray  # float
-    labels: np.ndarray  # int64 [N]
+    labels: np.ndarray  # int64 [N]; or targets, float [N, outputs]
 
 
 class Update(NamedTuple):

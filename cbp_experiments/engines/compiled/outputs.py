@@ -1,0 +1,61 @@
+"""The losses of streams.objectives compiled: the loss of one example, and the step of the output layer."""
+
+from typing import Any
+
+import numpy as np
+from numba.extending import overload
+
+from cbp_experiments.compiling import inlined
+from cbp_experiments.engines.compiled.structures import Network, Scratch
+
+
+@inlined
+def softmax_step(
+    network: Network, scratch: Scratch, labels: np.ndarray, example: int, step_size: float
+) -> tuple[Any, bool]:
+    """Cross-entropy of the logits and whether they are right; the last layer's step_size x gradient in scratch.step."""
+    last = len(network.starts)
+    logits, step, classes = scratch.h[last], scratch.step[last], network.sizes[last]
+    label, best = labels[example], 0
+    for k in range(1, classes):
+        if logits[k] > logits[best]:
+            best = k
+    total = 0.0  # float64: the logarithm of nearly 1 is a small loss
+    for k in range(classes):
+        step[k] = np.exp(logits[k] - logits[best])
+        total += step[k]
+    loss = np.log(total) - (logits[label] - logits[best])
+    for k in range(classes):
+        step[k] = step_size * (step[k] / total)
+    step[label] -= step_size
+    return loss, best == label
+
+
+@inlined
+def squared_step(
+    network: Network, scratch: Scratch, targets: np.ndarray, example: int, step_size: float
+) -> tuple[Any, bool]:
+    """The squared error, a mean over outputs; likewise."""
+    last = len(network.starts)
+    outputs, step, n = scratch.h[last], scratch.step[last], network.sizes[last]
+    loss = 0.0
+    for k in range(n):
+        error = outputs[k] - targets[example, k]
+        loss += error * error / n
+        step[k] = step_size * (2 * error / n)
+    return loss, False
+
+
+def output_step(
+    network: Network, scratch: Scratch, labels: np.ndarray, example: int, step_size: float
+) -> tuple[Any, bool]:
+    """By labels `[N]` cross-entropy, by targets `[N, outputs]` the squared error."""
+    kind = softmax_step if labels.ndim == 1 else squared_step
+    return kind(network, scratch, labels, example, step_size)
+
+
+@overload(output_step, inline="always")
+def _output_step(network, scratch, labels, example, step_size):  # type: ignore[no-untyped-def]  # numba's: as below
+    """The same where types are known: one of them is compiled."""
+    kind = softmax_step if labels.ndim == 1 else squared_step
+    return lambda network, scratch, labels, example, step_size: kind(network, scratch, labels, example, step_size)

@@ -1,0 +1,39 @@
+"""What learners are scored by: the column of metrics.csv, how it is written, and which of two values is better."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Score:
+    """column: of metrics.csv; words, plural: what texts call it. unit: of its values ("%" or nothing); a difference is
+    in `difference_unit`. factor: from a mean over examples to what is written."""
+
+    column: str
+    words: str
+    plural: str
+    unit: str
+    difference_unit: str
+    factor: float
+    decimals: int
+    higher_is_better: bool
+
+    @property
+    def label(self) -> str:
+        """Of an axis or a column: "accuracy %"."""
+        return f"{self.words} {self.unit}".strip()
+
+    def better_first(self, value: float) -> float:
+        """A key that sorts the better value first."""
+        return -value if self.higher_is_better else value
+
+
+ACCURACY = Score("accuracy", "accuracy", "accuracies", "%", "percentage points", 100.0, 2, higher_is_better=True)
+SQUARED_ERROR = Score("squared_error", "squared error", "squared_errors", "", "", 1.0, 4, higher_is_better=False)
+SCORES = {score.column: score for score in (ACCURACY, SQUARED_ERROR)}
+
+
+def score_of(columns: Iterable[str]) -> Score:
+    """The score that these columns have; accuracy where they have none."""
+    there = set(columns)
+    return next((score for column, score in SCORES.items() if column in there), ACCURACY)
