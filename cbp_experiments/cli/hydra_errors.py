@@ -76,8 +76,10 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     """One line for an error of Hydra's: what is wrong, and how to fix it."""
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}; write key=value, key=[a,b], or \"key='any text'\" with both quotes"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _unknown_option(str(error.missing_cfg_file), error.options or [])
+    missing = str(error.missing_cfg_file) if isinstance(error, MissingConfigException) else ""
+    ours = missing.startswith(tuple(f"{group}/" for group in GROUPS))
+    if isinstance(error, MissingConfigException) and (ours or error.options is not None):
+        return _unknown_option(missing, error.options or [])
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         key, problem = str(cause.full_key), str(cause).splitlines()[0]

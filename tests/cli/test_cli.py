@@ -42,7 +42,7 @@ BAD_INPUT = [
     ("experiment=../x", f"unknown experiment '../x'; there are: {options('experiment')}"),
     (
         "learner=3",
-        "data, engine, experiment, grid, learner, network, published, scale, sizes, tuning take the name of one",
+        "data, engine, experiment, grid, learner, mechanism, network, optimizer, published, scale, sizes, tuning take",
     ),
     ("learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
     ("+learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
@@ -58,12 +58,13 @@ BAD_INPUT = [
     ("~zzz", "unknown key zzz; there are: "),
     ("~learner", "learner is missing"),
     ("~learner.step_size", "learner.step_size has no value"),
-    ("learner.mechanisms={a:{_target_:x.Y}}", "learner.mechanisms has no key 'a' to change; ++learner.mechanisms="),
-    ("++learner.mechanisms={a:{_target_:no.Such}}", "learner.mechanisms: Error locating target 'no.Such'"),
-    ("++learner.mechanisms={a:{std:1}}", "learner.mechanisms.a needs a _target_, the class: package.module.Class"),
+    ("learner.mine={_target_:x.Y}", "unknown key learner.mine; there are: name, step_size, "),
+    ("++learner.mine={_target_:no.Such}", "learner.mine._target_: no class 'no.Such' can be imported"),
+    ("++learner.mine={std:1}", "unknown key learner.mine; there are: name, step_size, "),
+    ("++learner.mine={_target_:os.getcwd}", "learner.mine._target_: no class 'os.getcwd' can be imported"),
     (
-        "++learner.mechanisms={a:{_target_:os.getcwd}}",
-        "learner.mechanisms.a: os.getcwd is no cbp_experiments.",
+        "++learner.mine={_target_:cbp_experiments.networks.MLP}",
+        "learner.mine: MLP is not a Mechanism, an Optimizer or a Normalization of cbp_experiments.learners",
     ),
     ("metrics.features=[os.getcwd]", "metrics.features: os.getcwd does not take activations [R, N, n] ("),
     ("metrics.features=[torch.abs]", "metrics.features: torch.abs must give a tensor with a number for each run"),
@@ -201,7 +202,7 @@ def test_mnist_files_that_are_damaged(content: bytes, reason: str, folder: Path)
     ("yaml", "message"),
     [
         ("defaults: [bp, _self_]\nname: mine\nstep_sizee: 1\n", "did you mean learner.step_size?"),
-        ("defaults: [bpp, _self_]\nname: mine\n", "In 'learner/mine': Could not load 'learner/bpp'"),
+        ("defaults: [bpp, _self_]\nname: mine\n", "unknown learner 'bpp'; there are: adam, batchnorm, bp, "),
         ("defaults: bp\n", "Invalid defaults list in 'learner/mine', defaults must be a list"),
         ("name: [mine\nstep_size: 1\n", "expected ',' or ']'"),
         ("name: mine\n\tstep_size: 1\n", 'mine.yaml", line 2'),
@@ -247,7 +248,7 @@ def test_bad_input_leaves_finished_results_alone(folder: Path) -> None:
     error("seeds=0", "force=true")
     error("learner.step_size=-1", "force=true")
     error("engine=online", "data.batch_size=32", "force=true")
-    error("++learner.mechanisms={a:{_target_:no.Such}}", "force=true")
+    error("++learner.mine={_target_:no.Such}", "force=true")
     assert files(folder) == before
 
 
