@@ -6,41 +6,43 @@ from typing import Any
 import pandas as pd
 
 from cbp_experiments.analysis.statistics import Difference, holm, no_interval, paired
-from cbp_experiments.analysis.tenths import accuracies_of_runs, aligned, setting_name, settings, show
+from cbp_experiments.analysis.tenths import aligned, scores_of_runs, setting_name, settings, show
 from cbp_experiments.errors import ConfigError
+from cbp_experiments.scores import ACCURACY, Score, score_of
 from cbp_experiments.words import count
 
 REFERENCE = "cbp"
-MEASURES = {"average": "all tasks", "final": "last tenth"}  # columns of `accuracies_of_runs`
+MEASURES = {"average": "all tasks", "final": "last tenth"}  # columns of `scores_of_runs`
 
 
 def comparisons(frame: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
-    """Differences in accuracy of one setting to each other one; empty where there are not several learners.
+    """Differences in the score of one setting to each other one; empty where there are not several learners.
 
     frame: as `results.load_experiment` returns it; scales are kept apart. against: the learner whose best setting is
-    the reference; by default CBP's, or, where there is none, the best of all. The best has the highest mean accuracy
-    over all tasks.
+    the reference; by default CBP's, or, where there is none, the best of all. The best has the best mean score over
+    all tasks.
 
     Columns: measure ("all tasks" or "last tenth"); reference, a setting, and `of`, how many of its learner it is the
     best of; those of `summary.settings`, for the other setting; n, difference (reference minus other, percentage
     points), low and high, p, above and below, as `statistics.Difference` has them; p_holm, with Holm's correction for
     all comparisons of the measure with this reference. Raises ConfigError when `against` has no complete run.
     """
-    by, runs = settings(frame), accuracies_of_runs(frame)
+    by, runs = settings(frame), scores_of_runs(frame)
     learners = list(dict.fromkeys(runs["learner.name"]))
     if against not in (None, *learners):
         raise ConfigError(f"no complete runs of {against} to compare with; there are: {', '.join(learners) or 'none'}")
+    score = score_of(frame.columns)
     scales = [part for _, part in runs.groupby("scale")] if "scale" in by else [runs]
     parts = [part for part in scales if part["learner.name"].nunique() > 1]
-    return pd.DataFrame([row for part in parts for row in _differences(part, runs, by, against)])
+    return pd.DataFrame([row for part in parts for row in _differences(part, runs, by, against, score)])
 
 
 def _differences(
-    part: pd.DataFrame, runs: pd.DataFrame, by: list[str], against: str | None
+    part: pd.DataFrame, runs: pd.DataFrame, by: list[str], against: str | None, score: Score
 ) -> Iterator[dict[str, object]]:
     """The rows of one scale, which is a part of all runs."""
     groups = [(key, group.set_index("seed")) for key, group in part.groupby(by, dropna=False)]
-    groups.sort(key=lambda item: -item[1]["average"].mean())
+    groups.sort(key=lambda item: score.better_first(item[1]["average"].mean()))
     wanted = against or REFERENCE
     candidates = [item for item in groups if item[0][0] == wanted] or groups
     reference = key, ours = candidates[0]
@@ -57,39 +59,40 @@ def _columns(found: Difference, adjusted: float) -> dict[str, object]:
     return ends | {"p": found.p, "p_holm": adjusted, "above": found.above, "below": found.below}
 
 
-def comparisons_text(rows: pd.DataFrame) -> str:
+def comparisons_text(rows: pd.DataFrame, score: Score = ACCURACY) -> str:
     """`comparisons` as aligned text: a table for each reference, under a line that names it."""
-    return "\n\n".join(_text(part) for _, part in rows.groupby("reference", sort=False))
+    return "\n\n".join(_text(part, score) for _, part in rows.groupby("reference", sort=False))
 
 
-def _text(rows: pd.DataFrame) -> str:
+def _text(rows: pd.DataFrame, score: Score) -> str:
     by = list(rows.columns[rows.columns.get_loc("of") + 1 : rows.columns.get_loc("n")])
     parts = [part.to_dict("records") for _, part in rows.groupby("measure", sort=False)]
     lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "n"]]
     lines[0] += [title for measure in rows["measure"].unique() for title in (measure, "above", "p")]
     for of_measures in zip(*parts, strict=True):
         first = of_measures[0]
-        cells = [cell for row in of_measures for cell in _cells(row)]
+        cells = [cell for row in of_measures for cell in _cells(row, score.decimals)]
         lines.append([*(show(first[name]) for name in by), str(first["n"]), *cells])
     reference, of = rows[["reference", "of"]].iloc[0]
     tests = rows.loc[rows["measure"] == rows["measure"].iloc[0], "p"].count()
+    of_score = " of ".join(filter(None, [score.difference_unit, score.words]))
     legend = [
         f"{reference} minus each other setting, paired by seed:",
         *aligned(lines),
-        "percentage points of accuracy; in brackets: 95 % t interval; above: seeds in which the difference is",
+        f"{of_score}; in brackets: 95 % t interval; above: seeds in which the difference is",
         *([f"p: paired t test, Holm's correction for {count(tests, 'comparison')}"] if tests else []),
     ]
     if of > 1:
-        legend += [f"{reference} was chosen from {count(of, 'setting')} by accuracy over all tasks of these seeds"]
+        legend += [f"{reference} was chosen from {count(of, 'setting')} by {score.words} over all tasks of these seeds"]
     return "\n".join(legend)
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], decimals: int) -> list[str]:
     if not row["n"]:
         return ["-", "-", "-"]
-    mean = f"{row['difference']:+.2f}"
+    mean = f"{row['difference']:+.{decimals}f}"
     above = f"{row['above']} of {row['n']}"
     if pd.isna(row["low"]):
         return [f"{mean} ({no_interval(row['n'])})", above, "-"]
-    between = f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+    between = f"[{row['low']:+.{decimals}f}, {row['high']:+.{decimals}f}]"
     return [f"{mean} {between}", above, f"{row['p_holm']:.2g}"]

@@ -13,6 +13,7 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import plan_of, read_experiment, results_dir_option
 from cbp_experiments.results.files import exists, reading
 from cbp_experiments.results.tuned import CHOICE, RUN, SETTINGS, read_choice, read_settings
+from cbp_experiments.scores import score_of
 from cbp_experiments.words import count
 
 MOST = 4  # settings that a line names
@@ -106,7 +107,7 @@ def load_evidence(results_dir: Path, scale: str | None, name: str) -> Evidence:
 def load_tuning(results_dir: Path, name: str) -> Evidence:
     """What was tried in results_dir/tuning/<name>: the settings.csv of all learners in one frame, a row a run.
 
-    Columns: accuracy over all tasks and last_tenth (percent; NaN for a run that diverged), tasks, chosen (whether
+    Columns: the score over all tasks and last_tenth (NaN for a run that diverged), tasks, chosen (whether
     choice.yaml has its setting), run, status, seed, numbers, learner.name; then the keys tried, NaN where a learner
     does not have one.
     """
@@ -132,11 +133,12 @@ def _tried(folder: Path) -> pd.DataFrame:
         table = pd.DataFrame(read_settings(folder)).replace("", None)
         if table.empty:
             raise ValueError("no rows")
-        counts = table[["accuracy", "last_tenth", "tasks", "seed", "numbers"]].apply(pd.to_numeric)
+        score = score_of(table.columns).column
+        counts = table[[score, "last_tenth", "tasks", "seed", "numbers"]].apply(pd.to_numeric)
     keys = table.iloc[:, 1 : table.columns.get_loc("seed")].apply(_numbers)
     values = read_choice(folder).values if exists(folder / CHOICE) else {}
     chosen = (keys == pd.Series({key: values.get(key) for key in keys})).all(axis=1)
-    facts = [counts[["accuracy", "last_tenth", "tasks"]], chosen.rename("chosen"), table[[RUN, "status"]]]
+    facts = [counts[[score, "last_tenth", "tasks"]], chosen.rename("chosen"), table[[RUN, "status"]]]
     name = pd.Series(folder.name, table.index, name="learner.name")
     return pd.concat([*facts, counts[["seed", "numbers"]], name, keys], axis=1)
 

@@ -14,20 +14,20 @@ from cbp_experiments.analysis.comparisons import comparisons, comparisons_text
 from cbp_experiments.analysis.evidence import listed, missing_runs
 from cbp_experiments.analysis.statistics import t_interval
 from cbp_experiments.analysis.tenths import (
-    accuracies_of_runs,
     aligned,
     collapsed_lines,
     left_out,
     mixed,
+    scores_of_runs,
     settings,
     show,
 )
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
 from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
+from cbp_experiments.scores import score_of
 
 BINS = 40  # at most, of a run's tasks
-FILES = ("summary.csv", "accuracies.csv", "comparisons.csv")
 
 
 def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
@@ -51,8 +51,8 @@ def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
     return pd.DataFrame({"mean": groups.mean(), "standard_error": groups.sem(), "n": groups.count()}).reset_index()
 
 
-def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting: accuracy over all tasks (average) and over the last tenth of them (final).
+def scores(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per setting: the score over all tasks (average) and over the last tenth of them (final).
 
     Columns: those of `summary.settings`; seeds, the number of complete runs, and collapsed, how many of them ended at
     chance; average and final, means over all of these runs, with the ends of their 95 % t intervals in <column>_low
@@ -60,7 +60,7 @@ def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
     """
     by = settings(frame)
     rows = []
-    for key, group in accuracies_of_runs(frame).groupby(by, dropna=False):
+    for key, group in scores_of_runs(frame).groupby(by, dropna=False):
         row = dict(zip(by, key, strict=True)) | {"seeds": len(group), "collapsed": int(group["collapsed"].sum())}
         for name in ("average", "final"):
             found = t_interval(group[name])
@@ -70,18 +70,20 @@ def accuracies(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """`accuracies` as aligned text; the last lines say what it is, and name runs that collapsed or are left out."""
-    by = settings(frame)
-    lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", "average %", "final %"]]
-    for row in accuracies(frame).to_dict("records"):
+    """`scores` as aligned text; the last lines say what it is, and name runs that collapsed or are left out."""
+    by, score = settings(frame), score_of(frame.columns)
+    titles = [f"{name} {score.unit}".strip() for name in ("average", "final")]
+    lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", *titles]]
+    digits = f".{score.decimals}f"
+    for row in scores(frame).to_dict("records"):
         numbers = [
-            f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+            f"{row[name]:{digits}} [{row[f'{name}_low']:{digits}}, {row[f'{name}_high']:{digits}}]"
             if row["seeds"] > 1
-            else f"{row[name]:.2f}"
+            else f"{row[name]:{digits}}"
             for name in ("average", "final")
         ]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
-    legend = "accuracy over all tasks and over the last tenth; in brackets: 95 % t interval over seeds"
+    legend = f"{score.words} over all tasks and over the last tenth; in brackets: 95 % t interval over seeds"
     return "\n".join([*aligned(lines), legend, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
 
 
@@ -101,22 +103,25 @@ class Summary:
 def write_summary(folder: Path, name: str | None = None, against: str | None = None) -> Summary:
     """Write summary.csv, accuracies.csv and, where there are several learners, comparisons.csv of the experiment.
 
+    The second is called after the score: squared_errors.csv.
+
     against: the learner with which the others are compared, as `comparisons` has it. Under a lock, so that of several
     processes that finish at once the last one has read all runs. Raises ConfigError when there are no runs (`name`: the
     experiment) or none of `against`, a file is damaged, or another process keeps the lock.
     """
     run_folders(folder, name)  # there are some: no lock is made where there is no experiment
-    with locked(folder, *FILES, seconds=60.0):
+    with locked(folder, "summary.csv", "comparisons.csv", seconds=60.0):
         experiment = read_experiment(folder, name)
         frame, differences = experiment.frame, comparisons(experiment.frame, against)
-        contents = dict(zip(FILES, (tidy(frame), accuracies(frame), differences), strict=True))
-        if differences.empty:
-            del contents["comparisons.csv"]
+        score = score_of(frame.columns)
+        contents = {"summary.csv": tidy(frame), f"{score.plural}.csv": scores(frame)}
+        if not differences.empty:
+            contents["comparisons.csv"] = differences
         for file, rows in contents.items():
             path, content = folder / file, rows.to_csv(index=False, float_format="%.8g").encode()
             if not path.is_file() or path.read_bytes() != content:
                 write_atomically(path, methodcaller("write", content))
-    tables = [table(frame), *([] if differences.empty else [comparisons_text(differences)])]
+    tables = [table(frame), *([] if differences.empty else [comparisons_text(differences, score)])]
     missing = listed(missing_runs(folder, frame))
     return Summary(tables, [folder / file for file in contents], experiment.left_out, missing)
 

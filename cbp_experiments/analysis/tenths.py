@@ -8,13 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cbp_experiments.analysis.statistics import at_chance
+from cbp_experiments.scores import ACCURACY, score_of
 from cbp_experiments.words import count
 
 # Columns of a run that say where and when it was made, not what it is.
 _CIRCUMSTANCES = ("run", "status", "seed", "numbers", "classes", "data_description", "experiment", "scale")
-_MEASURES = {  # column: what the table calls it, its decimals there
-    "accuracy_first": ("accuracy % at first", 2),
-    "accuracy_last": ("accuracy % at last", 2),
+_LATER = {  # column: what the table calls it, its decimals there
     "dead_units": ("dead units %", 2),
     "weight_magnitude": ("mean |weight|", 4),
     "effective_rank": ("effective rank %", 2),
@@ -38,22 +37,22 @@ def settings(frame: pd.DataFrame) -> list[str]:
 def tenths(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per setting: means over the complete runs (seeds) and their standard errors.
 
-    Columns: those of `settings`; `seeds`, the number of complete runs; accuracy_first and accuracy_last, in the first
-    and last max(1, tasks // 10) tasks; dead_units, weight_magnitude and effective_rank in those last tasks; each with
-    its standard error in <column>_se (NaN with one seed). Empty cells are left out of every mean.
+    Columns: those of `settings`; `seeds`, the number of complete runs; score_first and score_last, the runs' score in
+    the first and last max(1, tasks // 10) tasks; dead_units, weight_magnitude and effective_rank in those last tasks;
+    each with its standard error in <column>_se (NaN with one seed). Empty cells are left out of every mean.
     """
-    later = ["dead_units", "weight_magnitude", "effective_rank"]
-    measured = frame.reindex(columns=list(dict.fromkeys([*frame.columns, "accuracy", *later])))
+    later, score = list(_LATER), score_of(frame.columns).column
+    measured = frame.reindex(columns=list(dict.fromkeys([*frame.columns, score, *later])))
     complete = measured[frame["status"] == "complete"]
     first, last = first_and_last(complete)
     by = settings(frame)
     runs = complete.drop_duplicates("run").set_index("run")[by]
-    runs["accuracy_first"] = first.groupby("run")["accuracy"].mean()
-    runs["accuracy_last"] = last.groupby("run")["accuracy"].mean()
+    runs["score_first"] = first.groupby("run")[score].mean()
+    runs["score_last"] = last.groupby("run")[score].mean()
     runs[later] = last.groupby("run")[later].mean()
     groups = runs.groupby(by, dropna=False)
     columns = {"seeds": groups.size()}
-    for name in _MEASURES:
+    for name in ("score_first", "score_last", *later):
         columns[name] = groups[name].mean()
         columns[f"{name}_se"] = groups[name].sem()
     return pd.DataFrame(columns).reset_index()
@@ -72,17 +71,19 @@ def ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return runs
 
 
-def accuracies_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy over all tasks (average) and over the last tenth (final) of each complete run, and whether it collapsed.
+def scores_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """The score over all tasks (average) and over the last tenth (final) of each complete run; whether it collapsed.
 
     A row per run, indexed by its name; the columns of `settings` and `seed` go before. collapsed: it ends at chance, as
-    `analysis.statistics.at_chance` has it; never for a run that does not say how many classes there are.
+    `analysis.statistics.at_chance` has it; never where the score is no accuracy, or nobody knows how many classes there
+    are.
     """
     complete = frame[frame["status"] == "complete"]
-    runs = ends(frame, "accuracy").drop(columns="first").rename(columns={"last": "final"})
-    runs["average"] = complete.groupby("run")["accuracy"].mean() if "accuracy" in complete else float("nan")
+    score = score_of(frame.columns)
+    runs = ends(frame, score.column).drop(columns="first").rename(columns={"last": "final"})
+    runs["average"] = complete.groupby("run")[score.column].mean() if score.column in complete else float("nan")
     classes = complete.drop_duplicates("run").set_index("run").reindex(columns=["classes"])["classes"]
-    runs["collapsed"] = at_chance(runs["final"], classes)
+    runs["collapsed"] = at_chance(runs["final"], classes) if score is ACCURACY else False
     return runs
 
 
@@ -98,25 +99,26 @@ def table(frame: pd.DataFrame) -> str:
 
     Others name collapsed runs, and say when its runs were made by several versions of the numerics.
     """
-    means = tenths(frame)
-    by = settings(frame)
-    titles = [title for title, _ in _MEASURES.values()]
+    means, by, score = tenths(frame), settings(frame), score_of(frame.columns)
+    of_score = {f"score_{end}": (f"{score.label} at {end}", score.decimals) for end in ("first", "last")}
+    measures = of_score | _LATER
+    titles = [title for title, _ in measures.values()]
     lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", *titles]]
     for _, row in means.iterrows():
-        numbers = [_number(row[name], row[f"{name}_se"], decimals) for name, (_, decimals) in _MEASURES.items()]
+        numbers = [_number(row[name], row[f"{name}_se"], decimals) for name, (_, decimals) in measures.items()]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
     return "\n".join([*aligned(lines), _LEGEND, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
 
 
 def collapsed(rows: pd.DataFrame) -> str:
     """How many complete runs ended at chance, of those in `rows`: "1 of 5 collapsed"; empty when none did."""
-    fell = accuracies_of_runs(rows)["collapsed"]
+    fell = scores_of_runs(rows)["collapsed"]
     return f"{fell.sum()} of {len(fell)} collapsed" if fell.any() else ""
 
 
 def collapsed_lines(frame: pd.DataFrame) -> list[str]:
     """A line that counts the runs of each setting that ended at chance, and names their seeds; nothing without any."""
-    by, runs = settings(frame), accuracies_of_runs(frame)
+    by, runs = settings(frame), scores_of_runs(frame)
     parts = []
     for key, group in runs.groupby(by, dropna=False):
         if seeds := group.loc[group["collapsed"], "seed"].tolist():

@@ -1,4 +1,4 @@
-"""Which of the settings that were tried is chosen: the best on the tuning seeds, by accuracy over all tasks."""
+"""Which of the settings that were tried is chosen: the best on the tuning seeds, by the score over all tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ import pandas as pd
 
 from cbp_experiments.analysis.statistics import Difference, paired
 from cbp_experiments.results.tuned import FACTS, RUN
+from cbp_experiments.scores import SCORES, Score, score_of
 
 STEP_SIZE = "learner.step_size"
-NOT_TRIED = (RUN, *FACTS, "learner.name", "chosen")  # columns that are no keys
+NOT_TRIED = (RUN, *FACTS, *SCORES, "learner.name", "chosen")  # columns that are no keys
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Axis:
 class Selection:
     """The best setting, and what is to be known of it.
 
-    values: by key. accuracy: percent, mean over seeds. second: the next best setting, None where there is no other;
-    lead: how much the best is above it, paired by seed. at_edge: the keys whose value is the lowest or the highest
-    tried, with the value to add. out: the settings that cannot be chosen, since a run of theirs diverged.
+    values: by key. score: over all tasks, mean over seeds. second: the next best setting, None where there is no other;
+    lead: how much better the best is than it, paired by seed. at_edge: the keys whose value is the lowest or the
+    highest tried, with the value to add. out: the settings that cannot be chosen, since a run of theirs diverged.
     """
 
     values: dict[str, Any]
-    accuracy: float
+    score: float
     second: dict[str, Any] | None
     lead: Difference | None
     at_edge: dict[str, float]
@@ -71,19 +72,20 @@ def select(table: pd.DataFrame) -> Selection | None:
     keys = keys_of(table)
     numbered = table.assign(setting=pd.factorize(table[RUN].str.rpartition("_seed")[0])[0])
     values = numbered.groupby("setting")[keys].first()
-    accuracy = numbered.pivot(index="seed", columns="setting", values="accuracy")
+    score = score_of(table.columns)
+    by_seed = numbered.pivot(index="seed", columns="setting", values=score.column)
     whole = numbered.groupby("setting")["status"].agg(lambda status: (status == "complete").all())
-    means = accuracy.mean()[whole[whole].index]
+    means = by_seed.mean()[whole[whole].index]
     if means.empty:
         return None
-    order = means.sort_values(ascending=False, kind="stable").index
+    order = means.map(score.better_first).sort_values(kind="stable").index
     best, *others = order
     chosen = _plain(values.loc[best])
     return Selection(
         values=chosen,
-        accuracy=float(means[best]),
+        score=float(means[best]),
         second=_plain(values.loc[others[0]]) if others else None,
-        lead=paired(accuracy[best], accuracy[others[0]]) if others else None,
+        lead=_lead(by_seed[best], by_seed[others[0]], score) if others else None,
         at_edge={
             key: beyond
             for place, key in enumerate(keys)
@@ -93,6 +95,10 @@ def select(table: pd.DataFrame) -> Selection | None:
         settings=len(values),
         out=[_plain(values.loc[setting]) for setting in whole[~whole].index],
     )
+
+
+def _lead(best: pd.Series, second: pd.Series, score: Score) -> Difference:
+    return paired(best, second) if score.higher_is_better else paired(second, best)
 
 
 def next_value(tried: pd.Series, chosen: Any) -> float | None:

@@ -22,6 +22,7 @@ from cbp_experiments.results.tuned import (
     write_choice,
     write_settings,
 )
+from cbp_experiments.scores import Score, score_of
 from cbp_experiments.training.job import Job, build_job
 from cbp_experiments.training.runner import Loaded, plan
 from cbp_experiments.words import count, some
@@ -92,13 +93,13 @@ def conclude(folder: Path, jobs: Sequence[Job]) -> bool:
             print(f"{folder}: {runs} are not finished yet: nothing is chosen")
             return False
         table = table_of(rows)
-        selection = select(table)
+        selection, score = select(table), score_of(table.columns)
         if selection is None:
             remove(folder / CHOICE)
             print(f"{folder}: every setting has a run that diverged: nothing is chosen")
             return False
-        write_choice(folder, choice_of(selection, jobs, int(table["tasks"].astype(int).max())))
-    for line in lines(selection, jobs[0].learner.name, folder):
+        write_choice(folder, choice_of(selection, score, jobs, int(table["tasks"].astype(int).max())))
+    for line in lines(selection, score, jobs[0].learner.name, folder):
         print(line)
     return True
 
@@ -114,33 +115,41 @@ def rows_of(folder: Path, jobs: Sequence[Job]) -> tuple[list[dict[str, Any]], li
     loaded = Loaded()
     rows, missing = [], []
     for job, values in zip(jobs, flat, strict=True):
-        for run in plan(job, loaded(job))[-1]:
+        problem, _, runs = plan(job, loaded(job))
+        score = problem.objective.score.column
+        for run in runs:
             setting = {RUN: run.name, **{key: values[key] for key in keys}, "seed": run.config["seed"]}
             if run.folder.status() in FINISHED:
-                rows.append(setting | facts(load_experiment(folder, runs=[run.name])))
+                rows.append(setting | facts(load_experiment(folder, runs=[run.name]), score))
             elif run.name in known:
-                rows.append(setting | {name: known[run.name][name] for name in FACTS[1:]})
+                rows.append(setting | {name: known[run.name][name] for name in facts_of(score)})
             else:
                 missing.append(run.name)
     return rows, missing
 
 
-def facts(frame: "pd.DataFrame") -> dict[str, Any]:
-    """Of a finished run, what FACTS names after the seed; of a diverged one, nothing over all tasks."""
+def facts_of(score: str) -> tuple[str, ...]:
+    """The columns after the seed, for this column of scores."""
+    return (FACTS[1], score, *FACTS[2:])
+
+
+def facts(frame: "pd.DataFrame", score: str) -> dict[str, Any]:
+    """Of a finished run, what `facts_of` names; of a diverged one, nothing over all tasks."""
     from cbp_experiments.analysis.tenths import first_and_last
 
     status, tasks = frame["status"].iloc[0], int(frame["task"].max())
     whole = status == "complete"
     _, last = first_and_last(frame)
-    means = [f"{part['accuracy'].mean():.8g}" if whole else "" for part in (frame, last)]
-    return dict(zip(FACTS[1:], [status, *means, tasks, frame["numbers"].iloc[0]], strict=True))
+    means = [f"{part[score].mean():.8g}" if whole else "" for part in (frame, last)]
+    return dict(zip(facts_of(score), [status, *means, tasks, frame["numbers"].iloc[0]], strict=True))
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
     import pandas as pd
 
     table = pd.DataFrame(rows)
-    return table.assign(accuracy=pd.to_numeric(table["accuracy"]), last_tenth=pd.to_numeric(table["last_tenth"]))
+    scores = [score_of(table.columns).column, "last_tenth"]
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in scores})
 
 
 def values_of(job: Job) -> dict[str, Any]:
@@ -148,7 +157,7 @@ def values_of(job: Job) -> dict[str, Any]:
     return dict(flatten(job.sections, leave_out=(TARGET, KIND)))
 
 
-def choice_of(selection: "Selection", jobs: Sequence[Job], tasks: int) -> Choice:
+def choice_of(selection: "Selection", score: Score, jobs: Sequence[Job], tasks: int) -> Choice:
     """What choice.yaml says."""
     (best,) = [job for job in jobs if selection.values.items() <= values_of(job).items()]
     learner = best.identity({"learner": best.sections["learner"]})
@@ -162,21 +171,24 @@ def choice_of(selection: "Selection", jobs: Sequence[Job], tasks: int) -> Choice
         seeds=best.seeds,
         tasks=tasks,
         settings=selection.settings,
-        accuracy=round(selection.accuracy, 4),
+        score=round(selection.score, 4),
+        measure=score.column,
         second=second or {},
         at_edge=selection.at_edge,
     )
 
 
-def lines(selection: "Selection", learner: str, folder: Path) -> Iterator[str]:
+def lines(selection: "Selection", score: Score, learner: str, folder: Path) -> Iterator[str]:
     """What is chosen, in words."""
     from cbp_experiments.analysis.statistics import no_interval
 
+    value, digits = f"{selection.score:.{score.decimals}f} {score.unit}".strip(), f".{score.decimals}f"
     settings, lead = count(selection.settings, "setting"), selection.lead
-    yield f"{learner}: best of {settings}: {words(selection.values)}, {selection.accuracy:.2f} % over all tasks"
+    yield f"{learner}: best of {settings}: {words(selection.values)}, {value} over all tasks"
     if lead:
-        interval = f" [{lead.low:.2f}, {lead.high:.2f}]" if lead.known else f" ({no_interval(lead.n)})"
-        yield f"  {lead.mean:.2f}{interval} points above the second, {words(selection.second)}"
+        interval = f" [{lead.low:{digits}}, {lead.high:{digits}}]" if lead.known else f" ({no_interval(lead.n)})"
+        how = "points above" if score.higher_is_better else "below"
+        yield f"  {lead.mean:{digits}}{interval} {how} the second, {words(selection.second)}"
     for key, beyond in selection.at_edge.items():
         edge = f"{key}={selection.values[key]:g} is at the edge of its grid"
         yield f"  {edge}: add {beyond:g}, and as many settings to the grids of the other learners"

@@ -8,17 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cbp_experiments.figures import panels, style
+from cbp_experiments.scores import score_of
 
 FEW = panels.at_most(40)
 
 
 def four_panels(frame: pd.DataFrame, axes: Sequence[Axes], bins: panels.Bins = FEW) -> Sequence[Axes]:
-    """Draw online accuracy, dead units, weight magnitude and effective rank over tasks into four axes; returns them.
+    """Draw the score, dead units, weight magnitude and effective rank over tasks into four axes; returns them.
 
     frame: as `results.load_experiment` returns it. A thin line per run, too.
     """
     curves = style.curves(frame)
-    for ax, metric in zip(axes, panels.LABELS, strict=True):
+    metrics = (score_of(frame.columns).column, "dead_units", "weight_magnitude", "effective_rank")
+    for ax, metric in zip(axes, metrics, strict=True):
         panels.over_tasks(ax, curves, metric, bins, runs=True)
     return axes
 

@@ -11,6 +11,7 @@ from cbp_experiments.analysis.comparisons import REFERENCE
 from cbp_experiments.analysis.statistics import paired
 from cbp_experiments.analysis.tenths import ends
 from cbp_experiments.figures import style
+from cbp_experiments.scores import SCORES, score_of
 
 Bins = Callable[[int], int]  # from the tasks of a run to those of a point
 ONLINE = "Online accuracy (%)"
@@ -47,11 +48,15 @@ def over_tasks(
     """Draw the curves of one metric into `ax`. label: of the y axis; runs: a thin line per run, too."""
     for curve in curves:
         style.draw_curve(ax, curve, metric, bins(curve.tasks), runs=runs)
-    ax.set(xlabel="Task", ylabel=label or LABELS.get(metric, metric))
+    ax.set(xlabel="Task", ylabel=label or LABELS.get(metric) or _name(metric))
     ax.margins(x=0.02)
     if metric == "dead_units":
         ax.set_ylim(bottom=0)
     return ax
+
+
+def _name(metric: str) -> str:
+    return SCORES[metric].words.capitalize() if metric in SCORES else metric
 
 
 def inside(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
@@ -68,12 +73,13 @@ def reference_of(curves: Sequence[style.Curve]) -> style.Curve:
 
 
 def paired_ends(ax: Axes, curves: Sequence[style.Curve]) -> None:
-    """Right of the lines of accuracy: the mean of each over the last tenth of the tasks, and a bar around it.
+    """Right of the lines of the score: the mean of each over the last tenth of the tasks, and a bar around it.
 
     The bar is as long as the 95 % t interval of its difference to `reference_of`, paired by seed. A dotted line is at
     the mean of that one, so that a bar that crosses it is not apart. Only complete runs count.
     """
-    last = {curve.label: ends(curve.rows, "accuracy").set_index("seed")["last"] for curve in curves}
+    score = score_of(curves[0].rows.columns).column
+    last = {curve.label: ends(curve.rows, score).set_index("seed")["last"] for curve in curves}
     reference = reference_of(curves)
     ours = last[reference.label]
     drawn = np.concatenate([np.asarray(line.get_xdata(), float) for line in ax.lines])

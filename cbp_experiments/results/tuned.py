@@ -22,13 +22,15 @@ import yaml
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results.files import exists, first_line, reading, write_atomically
 from cbp_experiments.results.provenance import NUMBERS
+from cbp_experiments.scores import SCORES
 
 SETTINGS, CHOICE = "settings.csv", "choice.yaml"
-# Columns of settings.csv beside the values tried, which stand between the first and the others.
-RUN, FACTS = "run", ("seed", "status", "accuracy", "last_tenth", "tasks", "numbers")
+# Columns of settings.csv beside the values tried, which stand between the first and the others, and the score over all
+# tasks, which stands after the status under its own name.
+RUN, FACTS = "run", ("seed", "status", "last_tenth", "tasks", "numbers")
 
 
-NEEDED = {"learner", "values", "seeds", "tasks", "settings", "accuracy"}  # keys of choice.yaml
+NEEDED = {"learner", "values", "seeds", "tasks", "settings"}  # keys of choice.yaml, beside the score
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Choice:
     """What a tuning has chosen for a learner.
 
     values: by key, all that tells the learner from a neutral one, and what else was tried. seeds: those of the tuning.
-    accuracy: percent, over all `tasks` tasks, mean over the seeds. settings: how many were tried. second: the next best
-    setting, and what it lacks to the best, paired by seed: points, low and high of the 95 % interval. at_edge: the
-    keys whose chosen value is the lowest or highest tried, and the value to add.
+    score: over all `tasks` tasks, mean over the seeds; measure: the column that it is of. settings: how many were
+    tried. second: the next best setting, and how much better the best is, paired by seed: mean, low and high of the
+    95 % interval. at_edge: the keys whose chosen value is the lowest or highest tried, and the value to add.
     """
 
     learner: str
@@ -46,7 +48,8 @@ class Choice:
     seeds: list[int]
     tasks: int
     settings: int
-    accuracy: float
+    score: float
+    measure: str = "accuracy"
     second: dict[str, Any] = field(default_factory=dict)
     at_edge: dict[str, float] = field(default_factory=dict)
 
@@ -67,10 +70,11 @@ def read_choice(folder: Path) -> Choice:
     path = folder / CHOICE
     with reading(path), _kept(path):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = {each.name for each in fields(Choice)}
-        if not isinstance(content, dict) or not NEEDED <= content.keys() <= names:
-            raise _Damaged(f"not the keys {', '.join(sorted(NEEDED))}")
-        choice = Choice(**content)
+        names = {each.name for each in fields(Choice)} - {"score", "measure"}
+        measure = next((column for column in SCORES if isinstance(content, dict) and column in content), None)
+        if measure is None or not NEEDED <= content.keys() - {measure} <= names:
+            raise _Damaged(f"not the keys {', '.join(sorted(NEEDED))} and a score")
+        choice = Choice(score=content.pop(measure), measure=measure, **content)
         if not isinstance(choice.values, dict) or not isinstance(choice.seeds, list):
             raise _Damaged("no values, or no seeds")
     return choice
@@ -78,7 +82,10 @@ def read_choice(folder: Path) -> Choice:
 
 def write_choice(folder: Path, choice: Choice) -> None:
     head = f"# The command `tune` writes it from {SETTINGS}; tuned={folder.parent.name} takes the values.\n"
-    _write(folder / CHOICE, head + yaml.safe_dump(asdict(choice), sort_keys=False, width=120))
+    content: dict[str, Any] = {}
+    for key, value in asdict(choice).items():
+        content |= {choice.measure: value} if key == "score" else {} if key == "measure" else {key: value}
+    _write(folder / CHOICE, head + yaml.safe_dump(content, sort_keys=False, width=120))
 
 
 def read_settings(folder: Path) -> list[dict[str, str]]:
@@ -89,13 +96,18 @@ def read_settings(folder: Path) -> list[dict[str, str]]:
     with reading(path), _kept(path):
         table = csv.DictReader(StringIO(path.read_text(encoding="utf-8")))
         rows = list(table)
-        if not {RUN, *FACTS} <= set(table.fieldnames or ()) or any(None in (*row, *row.values()) for row in rows):
+        names = set(table.fieldnames or ())
+        if (
+            not {RUN, *FACTS} <= names
+            or not names & SCORES.keys()
+            or any(None in (*row, *row.values()) for row in rows)
+        ):
             raise _Damaged("a row or a column is cut short")
     return rows
 
 
 def write_settings(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Replace settings.csv by these rows, which have the same keys: run, those that were tried, those of FACTS."""
+    """Replace settings.csv by these rows, which have the same keys: run, those tried, those of FACTS, the score."""
     text = StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cbp_experiments.analysis.comparisons import comparisons, comparisons_text
-from cbp_experiments.analysis.summaries import accuracies, main
+from cbp_experiments.analysis.summaries import main, scores
 from cbp_experiments.errors import ConfigError
 from tests.figures.frames import run
 from tests.folders import make_run
@@ -101,10 +101,10 @@ def test_text(methods: pd.DataFrame) -> None:
 
 
 def test_accuracies_have_t_intervals_and_count_the_collapsed() -> None:
-    row = accuracies(runs("bp", 52.0, 52.1, 80.0).assign(classes=2)).iloc[0]
+    row = scores(runs("bp", 52.0, 52.1, 80.0).assign(classes=2)).iloc[0]
     assert (row["seeds"], row["collapsed"]) == (3, 1)
     assert row["final"] == pytest.approx((52 + 52.1 + 80) / 3)  # the collapsed one, too
-    two = accuracies(runs("bp", 80, 84)).iloc[0]
+    two = scores(runs("bp", 80, 84)).iloc[0]
     half = 12.706204736432095 * 2
     assert (two["average_low"], two["average_high"]) == pytest.approx((82 - half, 82 + half))
 

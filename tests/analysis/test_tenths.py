@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cbp_experiments.analysis.tenths import accuracies_of_runs, settings, table, tenths
+from cbp_experiments.analysis.tenths import scores_of_runs, settings, table, tenths
 
 Config = dict[str, Any]
 
@@ -44,10 +44,10 @@ def test_tenths_by_hand() -> None:
     row = means.iloc[0]
     assert row["learner.name"] == "bp"
     assert row["seeds"] == 2
-    assert row["accuracy_first"] == (89 + 85) / 2
-    assert row["accuracy_first_se"] == pytest.approx(2)  # deviation 4 / sqrt(2), over sqrt(2) seeds
-    assert row["accuracy_last"] == (71 + 63) / 2
-    assert row["accuracy_last_se"] == pytest.approx(4)
+    assert row["score_first"] == (89 + 85) / 2
+    assert row["score_first_se"] == pytest.approx(2)  # deviation 4 / sqrt(2), over sqrt(2) seeds
+    assert row["score_last"] == (71 + 63) / 2
+    assert row["score_last_se"] == pytest.approx(4)
     assert row["dead_units"] == (19.5 + 23.5) / 2
     assert row["dead_units_se"] == pytest.approx(2)
     assert row["weight_magnitude"] == 0.125
@@ -58,8 +58,8 @@ def test_tenths_by_hand() -> None:
 @pytest.mark.parametrize(("tasks", "first", "last"), [(1, 1, 1), (9, 1, 9), (10, 1, 10), (29, 1.5, 28.5)])
 def test_the_size_of_a_tenth(tasks: int, first: float, last: float) -> None:
     row = tenths(run("bp", 0, [float(task) for task in range(1, tasks + 1)])).iloc[0]
-    assert (row["accuracy_first"], row["accuracy_last"]) == (first, last)
-    assert math.isnan(row["accuracy_first_se"])  # one seed
+    assert (row["score_first"], row["score_last"]) == (first, last)
+    assert math.isnan(row["score_first_se"])  # one seed
 
 
 def test_settings_are_what_differs_within_a_learner() -> None:
@@ -71,7 +71,7 @@ def test_settings_are_what_differs_within_a_learner() -> None:
     assert settings(pd.concat(runs[:2])) == ["learner.name"]
     frame = pd.concat(runs)
     assert settings(frame) == ["learner.name", "learner.rate"]
-    assert tenths(frame)["accuracy_last"].tolist() == [1.0, 2.0, 3.0]
+    assert tenths(frame)["score_last"].tolist() == [1.0, 2.0, 3.0]
     assert tenths(frame)["seeds"].tolist() == [1, 1, 1]
     lines = table(frame).splitlines()
     assert lines[0].split()[:3] == ["learner", "rate", "seeds"]
@@ -91,7 +91,7 @@ def test_only_complete_runs_count_and_the_others_are_named() -> None:
     frame = pd.concat(runs)
     means = tenths(frame)
     assert means["learner.name"].tolist() == ["bp"]
-    assert means["accuracy_last"].tolist() == [80.0]
+    assert means["score_last"].tolist() == [80.0]
     text = table(frame)
     assert text.splitlines()[-2:] == [
         "left out, diverged: cbp_seed2 (at task 7)",
@@ -123,11 +123,11 @@ def test_collapsed_runs_are_named_and_stay_in_the_means() -> None:
     )
     means = tenths(frame)
     assert means["seeds"].tolist() == [3, 1]
-    assert means["accuracy_last"].tolist() == pytest.approx([(52 + 52.1 + 50) / 3, 80.0])
-    assert accuracies_of_runs(frame)["collapsed"].tolist() == [True, False, True, False]
+    assert means["score_last"].tolist() == pytest.approx([(52 + 52.1 + 50) / 3, 80.0])
+    assert scores_of_runs(frame)["collapsed"].tolist() == [True, False, True, False]
     for unknown in (frame.assign(classes=None), frame.assign(classes=0), frame.drop(columns="classes")):
         assert "collapsed" not in table(unknown)
     assert "collapsed" not in table(frame[frame["seed"] == 1])
     sizes = pd.concat([run("bp", 0, [50.0], config={"learner.step_size": size}) for size in (0.1, 0.2)])
     assert "1 of 1 runs of bp, step_size=0.1 (seed 0); 1 of 1" in table(sizes.assign(classes=2))
-    assert accuracies_of_runs(frame.assign(status="incomplete")).empty
+    assert scores_of_runs(frame.assign(status="incomplete")).empty

@@ -69,7 +69,7 @@ def test_the_best_over_all_tasks_is_chosen_and_kept(folder: Path) -> None:
     by_hand = frame.groupby("learner.step_size")["accuracy"].mean()  # all runs have equally many tasks
     choice = read_choice(folder / "results" / "tuning" / "permuted_mnist" / "bp")
     assert choice.values == {"learner.step_size": by_hand.idxmax()}
-    assert choice.accuracy == pytest.approx(by_hand.max(), abs=1e-4)
+    assert choice.score == pytest.approx(by_hand.max(), abs=1e-4)
     assert (choice.seeds, choice.tasks, choice.settings) == ([1000, 1001, 1002], 3, 3)
     assert [float(row["learner.step_size"]) for row in rows()] == [0.01] * 3 + [0.1] * 3 + [0.03] * 3
     of_run = frame[frame["run"] == rows()[0]["run"]]
@@ -242,7 +242,7 @@ def test_selection_by_hand() -> None:
     tried = table({(1.0, 1): [70, 80], (1.0, 2): [76, 78], (1.0, 3): [71, 72], (3.0, 1): [60, 60], (9.0, 1): [10, 10]})
     found = select(tried)
     assert found is not None
-    assert (found.values, found.accuracy, found.settings) == ({"a": 1, "b": 2}, 77, 5)
+    assert (found.values, found.score, found.settings) == ({"a": 1, "b": 2}, 77, 5)
     assert found.second == {"a": 1, "b": 1}
     assert found.lead is not None
     assert (found.lead.mean, found.lead.n, found.lead.above, found.lead.below) == (2, 2, 1, 1)
@@ -325,7 +325,7 @@ def test_what_is_committed_is_what_its_table_selects(path: Path) -> None:
     found, choice = select(tried), read_choice(path.parent)
     assert found is not None
     assert found.values.items() <= choice.values.items()
-    assert choice.accuracy == pytest.approx(found.accuracy, abs=1e-4)
+    assert choice.score == pytest.approx(found.score, abs=1e-4)
     settings = settings_of(f"{path.parts[-3]}_{path.parts[-2]}")
     assert (found.settings, sorted(tried["seed"].unique())) == (settings, choice.seeds)
     assert found.at_edge == choice.at_edge == {}
