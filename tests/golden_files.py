@@ -119,8 +119,8 @@ class GoldenNetwork(MLP):
 
     def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
         rng = np.random.default_rng([seed, 0])
-        sizes, bounds = self.sizes(inputs, classes), self.bounds(inputs, classes)
-        return [rng.uniform(-b, b, (sizes[i + 1], sizes[i])).T for i, b in enumerate(bounds)]
+        layers = zip(self.shapes(inputs, classes), self.bounds(inputs, classes), strict=True)
+        return [rng.uniform(-bound, bound, shape[::-1]).T for shape, bound in layers]
 
 
 class GoldenImages:

@@ -14,6 +14,7 @@ from cbp_experiments.learners import Actor, Learner, Mechanism, Step
 from cbp_experiments.learners.optimizers import SGD, Adam
 from cbp_experiments.learners.replacement import Replacing
 from cbp_experiments.networks import MLP, StackedMLP
+from tests.drawing import uniform
 from tests.problems import stacked
 
 NETWORK = MLP(6, 2)
@@ -160,3 +161,41 @@ def test_what_is_not_a_part_or_not_used_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^learner.mine is not used; set learner.optimizer=mine$"):
         Learner("test", 0.1, others={"mine": SGD(0.5)})
     assert Learner("test", 0.1, optimizer="mine", others={"mine": SGD(0.5)}).chosen_optimizer == SGD(0.5)
+
+
+def test_units_are_made_new_as_they_are_chosen() -> None:
+    """Two runs, of which each resets other units of those that are named; everything else stays."""
+    step = step_of(runs=2, normalization="layer", optimizer="adam", replacement_rate=1e-9)
+    step(*batch(runs=2))
+    network, moves = step.network, step.optimizer.state
+    before = [p.detach().clone() for p in network.parameters]
+    units, chosen = torch.arange(6).expand(2, 6), torch.zeros(2, 6, dtype=torch.bool)
+    chosen[0, 1] = chosen[1, 4] = chosen[1, 5] = True
+    with torch.no_grad():
+        step.reset_units(0, units, "moments_and_count", chosen=chosen)
+    for run in range(2):
+        fresh = uniform(run, 1, "replacement", 0, 6 * INPUTS).reshape(6, INPUTS)
+        bound = network.units[0].bound
+        for unit in range(6):
+            owned = [network.weights[0][run, :, unit], network.biases[0][run, unit], network.weights[1][run, unit]]
+            owned += [parameter[run, unit] for parameter in network.of_normalization[0]]
+            old = [before[0][run, :, unit], before[1][run, unit], before[2][run, unit]]
+            old += [before[6][run, unit], before[8][run, unit]]  # gain and offset of the first layer
+            new = [torch.from_numpy(fresh[unit] * 2 * bound - bound), 0.0, 0.0, 1.0, 0.0]
+            for value, was, made in zip(owned, old, new, strict=True):
+                expected = torch.as_tensor(made, dtype=torch.float64) if chosen[run, unit] else was
+                torch.testing.assert_close(value.detach(), expected.expand_as(value), rtol=1e-15, atol=0)
+            counts = [moves["updates_0"][run, :, unit], moves["updates_1"][run, unit], moves["updates_6"][run, unit]]
+            assert all(bool((count == 0).all()) == bool(chosen[run, unit]) for count in counts)
+
+
+def test_a_unit_of_crelu_has_two_activations_and_two_rows_of_weights_out() -> None:
+    network = stacked(MLP(3, 2, "crelu"), [0], INPUTS, CLASSES)
+    _, (h, _) = network.forward(batch(runs=1)[0])
+    assert h.shape == (1, 4, 6)
+    group = network.units[0]
+    assert group.observed(h)[0, :, 1].tolist() == h[0][:, [1, 4]].tolist()
+    runs, rows = group.outgoing(torch.tensor([[1, 2]]))
+    assert network.weights[1][runs, rows][0, 0].tolist() == network.weights[1][0, [1, 4]].tolist()
+    means = network.weights[1][0].abs().mean(dim=1)
+    torch.testing.assert_close(group.outgoing_magnitude()[0, 2], means[[2, 5]])
