@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cbp_experiments.engines import Problem
+from cbp_experiments.engines.compiled.structures import ACTIVATIONS
 from cbp_experiments.learners import UTILITIES, Learner
-from cbp_experiments.networks import ACTIVATIONS, MLP
+from cbp_experiments.networks import MLP
 from tests.problems import BP, CBP, tiny_problem
 from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
 from tests.rounding import NUDGE, losses_of, rank_error, sensitivity
