@@ -83,7 +83,7 @@ def scores_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
     runs = ends(frame, score.column).drop(columns="first").rename(columns={"last": "final"})
     runs["average"] = complete.groupby("run")[score.column].mean() if score.column in complete else float("nan")
     classes = complete.drop_duplicates("run").set_index("run").reindex(columns=["classes"])["classes"]
-    runs["collapsed"] = at_chance(runs["final"], classes) if score is ACCURACY else False
+    runs["collapsed"] = at_chance(runs["final"], classes) if score == ACCURACY else False
     return runs
 
 

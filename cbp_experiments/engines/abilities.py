@@ -88,7 +88,7 @@ def check_rows(problem: Problem, number: int, task: Task) -> None:
     stream, rows = problem.stream, task.order
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(stream.labels):
         raise ConfigError(f"task {number + 1} presents row {rows.max()} of {len(stream.labels)} images (from 0)")
-    if problem.objective is not CROSS_ENTROPY:
+    if problem.objective != CROSS_ENTROPY:
         return
     labels = stream.labels[rows]
     if len(rows) and not 0 <= labels.min() <= labels.max() < stream.classes:

@@ -25,7 +25,7 @@ def sparse_examples(problem: Problem) -> structures.Examples:
     values = stream.images[rows, features].astype(dtype) * dtype.type(stream.scale)
     starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(stream.images)))])
     labels = stream.labels
-    if problem.objective is not CROSS_ENTROPY:
+    if problem.objective != CROSS_ENTROPY:
         labels = labels.astype(dtype).reshape(len(labels), -1)
     return structures.Examples(starts, features.astype(np.int32), values, labels)
 

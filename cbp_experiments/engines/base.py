@@ -56,11 +56,21 @@ class Problem:
 
     def __post_init__(self) -> None:
         self._check_sizes()
+        self._check_targets()
         self.bounds()  # raises if the network cannot take these inputs
         if self.network.depth == 0:
             self._check_without_hidden_layers()
         if (normalization := self.learner.chosen_normalization) and normalization.minibatches:
             self._check_minibatches()
+
+    def _check_targets(self) -> None:
+        """A stream's targets: a number for each output."""
+        labels = self.stream.labels
+        if self.objective != CROSS_ENTROPY and labels[:1].size != self.stream.classes * len(labels[:1]):
+            raise ConfigError(
+                f"the stream has {labels[:1].size} numbers a target, and the network {self.stream.classes} outputs "
+                "(classes); they must be as many"
+            )
 
     def _check_sizes(self) -> None:
         """Values that the numbers of the networks cannot hold."""

@@ -80,7 +80,7 @@ class OnlineRun:
         if len(losses) < len(drawn.order):
             return [None]
         loss, score = float(losses.mean()), self.problem.objective.score
-        scores = {score.column: float(hits.mean()) if score is ACCURACY else loss}
+        scores = {score.column: float(hits.mean()) if score == ACCURACY else loss}
         return [task_row(self.problem, task, scores, loss, now.measured)]
 
     def learn(

@@ -102,6 +102,13 @@ def test_mini_batches_of_a_regression() -> None:
     assert first["squared_error"] == pytest.approx(first["loss"])
 
 
+def test_targets_of_another_size_than_the_outputs_are_refused() -> None:
+    stream: Any = Sums(outputs=3)
+    stream.classes = 2
+    with pytest.raises(ConfigError, match="the stream has 3 numbers a target, and the network 2 outputs"):
+        problem_of(stream)
+
+
 def test_an_objective_that_no_engine_knows_is_refused() -> None:
     stream: Any = Sums()
     stream.objective = Objective("hinge", SQUARED_ERROR)
