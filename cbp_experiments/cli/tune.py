@@ -24,6 +24,7 @@ from cbp_experiments.results.tuned import (
 )
 from cbp_experiments.scores import Score, score_of
 from cbp_experiments.training.job import Job, build_job
+from cbp_experiments.training.messages import SIZE_KEYS
 from cbp_experiments.training.runner import Loaded, plan
 from cbp_experiments.words import count, some
 
@@ -173,6 +174,7 @@ def choice_of(selection: "Selection", score: Score, jobs: Sequence[Job], tasks: 
         settings=selection.settings,
         score=round(selection.score, 4),
         measure=score.column,
+        size={key: value for key, value in values_of(best).items() if key in SIZE_KEYS},
         second=second or {},
         at_edge=selection.at_edge,
     )

@@ -38,9 +38,10 @@ class Choice:
     """What a tuning has chosen for a learner.
 
     values: by key, all that tells the learner from a neutral one, and what else was tried. seeds: those of the tuning.
-    score: over all `tasks` tasks, mean over the seeds; measure: the column that it is of. settings: how many were
-    tried. second: the next best setting, and how much better the best is, paired by seed: mean, low and high of the
-    95 % interval. at_edge: the keys whose chosen value is the lowest or highest tried, and the value to add.
+    size: of the stream and the network, by key. score: over all `tasks` tasks, mean over the seeds; measure: the column
+    that it is of. settings: how many were tried. second: the next best setting, and how much better the best is, paired
+    by seed: mean, low and high of the 95 % interval. at_edge: the keys whose chosen value is the lowest or highest
+    tried, and the value to add.
     """
 
     learner: str
@@ -50,6 +51,7 @@ class Choice:
     settings: int
     score: float
     measure: str = "accuracy"
+    size: dict[str, Any] = field(default_factory=dict)
     second: dict[str, Any] = field(default_factory=dict)
     at_edge: dict[str, float] = field(default_factory=dict)
 

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 from cbp_experiments.engines import Engine, Problem
 from cbp_experiments.results import load_experiment, numbers_of, recorded
+from cbp_experiments.results.naming import flatten
 from cbp_experiments.results.provenance import NUMBERS
-from cbp_experiments.results.tuned import SETTINGS
+from cbp_experiments.results.tuned import SETTINGS, read_choice, tuning_folder
 from cbp_experiments.streams import Stream, lengths, updates_of
 from cbp_experiments.training.estimate import estimate
 from cbp_experiments.training.job import Job
 from cbp_experiments.training.runs import DONE
 from cbp_experiments.words import count, duration
+
+SIZE_KEYS = ("data.source", "data.task_length", "data.epochs", "data.batch_size", "network.width", "network.depth")
 
 
 def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> float | None:
@@ -25,6 +28,8 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     print(f"  data     {stream.description}; {stream.tasks} tasks of {_lengths(stream)} examples")
     print(f"  network  {problem.network.describe(problem.inputs, stream.classes)}")
     print(f"  engine   {engine.name} on {engine.device} ({engine.reason}), {threads}")
+    if job.tuned and not job.tune and (elsewhere := _tuned_elsewhere(job)):
+        print(f"  tuned    {job.tuned} was chosen with {elsewhere}")
     for name, status, done in runs:
         if status == "continued":
             print(f"  continued {f'after task {done}' if done else 'within task 1'}: {name}")
@@ -57,6 +62,15 @@ def conclude(job: Job, names: Sequence[str]) -> None:
     if names:
         print(table(load_experiment(folder, runs=names)))
     print(f"results in {folder}", flush=True)
+
+
+def _tuned_elsewhere(job: Job) -> str:
+    """In which sizes the choice of a tuning was made with others than the job has, in words; empty where in none."""
+    choice = read_choice(tuning_folder(job.results_dir, job.tuned or "", job.learner.name))
+    ours = dict(flatten(job.sections))
+    return ", ".join(
+        f"{key}={value} ({ours.get(key)} here)" for key, value in choice.size.items() if ours.get(key) != value
+    )
 
 
 def _lengths(stream: Stream) -> str:

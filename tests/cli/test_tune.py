@@ -228,6 +228,14 @@ def test_a_seed_that_has_chosen_is_not_reported(folder: Path) -> None:
     assert "seeds: seed 1001 has chosen the settings of tuned=permuted_mnist" in outcome.err
 
 
+def test_settings_that_were_chosen_at_another_size_are_said_to_be(folder: Path) -> None:
+    tune(*SMALL, STEPS)
+    assert "  tuned  " not in call("learner=bp", "tuned=permuted_mnist").out
+    wider = call("learner=bp", "tuned=permuted_mnist", "network.width=7")
+    chosen = read_choice(folder / "results" / "tuning" / "permuted_mnist" / "bp").size["network.width"]
+    assert f"\n  tuned    permuted_mnist was chosen with network.width={chosen} (7 here)\n" in wider.out
+
+
 @pytest.mark.slow
 def test_a_launcher_trains_the_same_grid(folder: Path) -> None:
     arguments = ("-m", "learner=bp", *SHORT)
