@@ -1,11 +1,11 @@
-"""The error that is the user's to mend."""
+"""Errors that the user can fix."""
 
 import difflib
 from collections.abc import Sequence
 
 
 class ConfigError(ValueError):
-    """Bad input. The message is one line: what is wrong, and how to mend it.
+    """Bad input. The message is one line: what is wrong, and how to fix it.
 
     The command line prints it after "error:" and exits with 2, without a traceback.
     """

@@ -42,7 +42,7 @@ def guarded() -> Iterator[None]:
         yield
     finally:
         for stream in (out, err):
-            with suppress(ValueError):  # closed by somebody
+            with suppress(ValueError):  # already closed
                 stream.flush()
         error = getattr(_raw(out), "error", None)
         if error and error.errno not in GONE:

@@ -111,7 +111,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def at_chance(accuracy: pd.Series, classes: pd.Series) -> pd.Series:
     """Whether each accuracy (percent) is at most `ABOVE_CHANCE` points above chance, which is 100 / classes.
 
-    False where nobody knows how many classes there are, or there are none.
+    False where the number of classes is unknown or 0.
     """
     known = pd.to_numeric(classes, errors="coerce")
     return accuracy <= 100 / known.where(known > 0) + ABOVE_CHANCE

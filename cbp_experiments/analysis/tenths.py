@@ -75,8 +75,8 @@ def scores_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
     """The score over all tasks (average) and over the last tenth (final) of each complete run; whether it collapsed.
 
     A row per run, indexed by its name; the columns of `settings` and `seed` go before. collapsed: it ends at chance, as
-    `analysis.statistics.at_chance` has it; never where the score is no accuracy, or nobody knows how many classes there
-    are.
+    `analysis.statistics.at_chance` has it; never where the score is not accuracy or the number of classes is
+    unknown.
     """
     complete = frame[frame["status"] == "complete"]
     score = score_of(frame.columns)

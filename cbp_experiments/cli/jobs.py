@@ -85,7 +85,7 @@ def launch_jobs(composed: list[Composed], jobs: list[tuple[str, Job]]) -> None:
         launch(train_launched, composed, sweep_dir)
     if apart:
         for _, job in jobs:
-            conclude(job, [run.name for run in look_at(plan(job)[-1]) if run.status == "finished before"])
+            conclude(job, [run.name for run in look_at(plan(job)[-1]) if run.status == "finished"])
 
 
 def look_at(runs: list[Run]) -> list[Run]:

@@ -15,7 +15,7 @@ def pooled_relu(z: Tensor, space: dict[Any, Tensor]) -> Tensor:
     """`[B, n, height, width]` -> `[B, n, height // 2, width // 2]`: pooled first, a quarter is left for ReLU.
 
     `space` keeps the memory of the largest gradients from one backward pass to the next: asking the system for it
-    anew takes longer than filling it.
+    again takes longer than filling it.
     """
     if z.device.type != "cpu" or z.shape[1] < FEW or not z.is_contiguous(memory_format=torch.channels_last):
         return torch.relu(F.max_pool2d(z, 2))

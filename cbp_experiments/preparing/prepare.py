@@ -173,7 +173,7 @@ def _begin(output: Path, settings: dict[str, Any], force: bool) -> Path:
 
 
 def _settings_of(file: Path) -> dict[str, Any] | None:
-    """What an unfinished attempt was making; nothing if its file is damaged: then it is begun anew."""
+    """What an unfinished attempt was making; nothing if its file is damaged: then it starts over."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

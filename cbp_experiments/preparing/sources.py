@@ -87,6 +87,6 @@ def make(image_class: ImageClass, images: int, skip_broken: bool) -> Made:
             except BrokenImage as error:
                 line = f"{image_class.place}: {name} is broken ({error})"
                 if not skip_broken:
-                    raise ConfigError(f"{line}: mend it, or leave such images out with --skip-broken") from error
+                    raise ConfigError(f"{line}: fix it, or leave such images out with --skip-broken") from error
                 broken.append(line)
     return Made(image_class.name, np.array(pixels, np.uint8), broken)

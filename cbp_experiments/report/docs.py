@@ -28,7 +28,7 @@ DEAD, RANK = 3, 5  # columns of `methods`
 
 
 def write_docs(checkout: Path, load: Load, results_dir: Path) -> list[Path]:
-    """Write docs/reproduction.md, and the tables of README.md anew; returns the paths, whether they changed or not.
+    """Write docs/reproduction.md, and the tables of README.md; returns the paths, whether they changed or not.
 
     load: reads the experiments under `results_dir`. Raises ConfigError when the checkout has no README.md.
     """

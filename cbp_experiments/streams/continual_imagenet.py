@@ -20,7 +20,7 @@ class ContinualImageNet:
     `source` is "imagenet" (the cache that cbp-prepare-imagenet makes under `root`), "cifar100" (downloaded into `root`
     when missing) or "synthetic" (`synthetic_classes` of them). A task presents the first `train_images` of each of two
     classes, all of them once an epoch, in mini-batches of `batch_size`; the next `test_images` are for testing.
-    `pairs`: classes are drawn without replacement, and paired anew ("fresh") or as before ("repeated", as in the
+    `pairs`: classes are drawn without replacement, and paired again ("fresh") or as before ("repeated", as in the
     published code) once all have been presented. Raises ConfigError on a bad value.
     """
 

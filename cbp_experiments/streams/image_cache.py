@@ -77,7 +77,7 @@ def load(folder: str | Path) -> ImageClasses:
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(
             f"{folder} is not a whole image cache ({_reason(error)}): "
-            f"make it anew with {COMMAND} SOURCE --output {folder} --force"
+            f"make it again with {COMMAND} SOURCE --output {folder} --force"
         ) from error
     name = index["settings"].get("name", "ImageNet")
     description = f"{len(images) * images.shape[1]:,} {name} images of {len(images)} classes"
@@ -142,7 +142,7 @@ def _missing(folder: Path, error: FileNotFoundError) -> str:
     if (folder / INDEX).exists():
         return (
             f"{folder} is not a whole image cache ({Path(error.filename).name} is missing): "
-            f"make it anew with {COMMAND} SOURCE --output {folder} --force"
+            f"make it again with {COMMAND} SOURCE --output {folder} --force"
         )
     return (
         f"there is no image cache in {folder}: make it with {COMMAND} SOURCE --output {folder} "

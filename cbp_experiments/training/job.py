@@ -97,8 +97,8 @@ def build_job(config: DictConfig) -> Job:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key, text = error.full_key or "configuration", str(error).splitlines()[0]
-        mend = f"set it on the command line ({key}=...)" if isinstance(error, MissingMandatoryValue) else text
-        raise ConfigError(f"{key} has no value; {mend}") from error
+        fix = f"set it on the command line ({key}=...)" if isinstance(error, MissingMandatoryValue) else text
+        raise ConfigError(f"{key} has no value; {fix}") from error
     for group in GLOBAL_GROUPS:
         if isinstance(plain.get(group), dict):
             raise ConfigError(f"the option of {group}=... needs the line '# @package _global_' at the top of its file")

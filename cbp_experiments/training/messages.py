@@ -19,7 +19,7 @@ SIZE_KEYS = ("data.source", "data.task_length", "data.epochs", "data.batch_size"
 def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> float | None:
     """Print the plan; returns the estimated seconds, or None where there is nothing to do.
 
-    `runs` holds (name, "new" | "continued" | "finished before" | "tabled", tasks done) for each seed.
+    `runs` holds (name, "new" | "continued" | "finished" | "tabled", tasks done) for each seed.
     """
     stream = problem.stream
     to_do = [done for _, status, done in runs if status not in DONE]
@@ -33,9 +33,9 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
     for name, status, done in runs:
         if status == "continued":
             print(f"  continued {f'after task {done}' if done else 'within task 1'}: {name}")
-    finished = [name for name, status, _ in runs if status == "finished before"]
+    finished = [name for name, status, _ in runs if status == "finished"]
     if finished:
-        print(f"  finished before, not trained again (force=true would): {', '.join(finished)}")
+        print(f"  already finished; skipped (force=true trains them again): {', '.join(finished)}")
     tabled = sum(status == "tabled" for _, status, _ in runs)
     if tabled:
         print(f"  already in {SETTINGS}: {count(tabled, 'run')}; skipped (force=true trains them again)")

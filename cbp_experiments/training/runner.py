@@ -53,7 +53,7 @@ def run_job(job: Job, stream: Stream | None = None, *, show_bar: bool = True) ->
     problem, engine, runs = plan(job, stream)
     for run in runs:
         run.look()
-    before = [run.name for run in runs if run.status == "finished before"]
+    before = [run.name for run in runs if run.status == "finished"]
     if before:  # one of them that is damaged is better found now than after the training
         load_experiment(job.results_dir / job.experiment, runs=before)
     expected = announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
@@ -62,7 +62,7 @@ def run_job(job: Job, stream: Stream | None = None, *, show_bar: bool = True) ->
         run.folder.tidy()
     due = [run for run in runs if run.status not in DONE]
     train(problem, engine, due, job.checkpoint_seconds, show_bar, expected)
-    conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished before")])
+    conclude(job, [run.name for run in runs if run.status in (*FINISHED, "finished")])
     return bool(due)
 
 

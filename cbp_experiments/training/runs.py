@@ -13,21 +13,21 @@ from cbp_experiments.progress import say
 from cbp_experiments.results import FINISHED, RunFolder, numbers_of, recorded
 from cbp_experiments.results.files import first_line
 
-DONE = ("finished before", "tabled")  # the status of a run that is not to be trained
+DONE = ("finished", "tabled")  # the status of a run that is not to be trained
 
 
 @dataclass(eq=False)
 class Run:
     """One seed of a job: its folder, and what has been recorded of it.
 
-    config, facts: what config.yaml and run.json say. anew: train it even if it is finished. tabled: the settings.csv of
-    a tuning has it, so that it is finished.
+    config, facts: what config.yaml and run.json say. retrain: train it even if it is finished. tabled: it is in the
+    settings.csv of a tuning, so it counts as finished.
     """
 
     folder: RunFolder
     config: dict[str, Any]
     facts: dict[str, Any]
-    anew: bool
+    retrain: bool
     tabled: bool = False
     rows: list[Row] = field(default_factory=list)
     restored: State | None = None
@@ -46,30 +46,30 @@ class Run:
 
     def look(self) -> None:
         """How far the run is, without taking it."""
-        if self.tabled and not self.anew:
+        if self.tabled and not self.retrain:
             self.status, self.tasks_done = "tabled", self.tasks
-        elif not self.anew:
+        elif not self.retrain:
             self.tasks_done, seconds = self.folder.progress()
             finished = self.folder.status() in FINISHED
-            self.status = "finished before" if finished else "continued" if seconds else "new"
+            self.status = "finished" if finished else "continued" if seconds else "new"
 
     def take(self) -> bool:
         """Take the run for this process and continue from its last checkpoint; False, and a line, if another has it."""
-        if self.status == "finished before":
+        if self.status == "finished":
             return False
         if not self.folder.lock():
             self.status = "in progress"
             say(f"{self.name} is in progress in another process: left to it")
             return False
         self.taken = True
-        if not self.anew and self.folder.status() in FINISHED:
-            self.status = "finished before"
+        if not self.retrain and self.folder.status() in FINISHED:
+            self.status = "finished"
             say(f"{self.name} was finished by another process")
             return False
-        if not self.anew and (found := self.folder.restore()):
+        if not self.retrain and (found := self.folder.restore()):
             self.rows, self.restored, self.seconds = found
             self._check_restored(found[1])
-        self.folder.begin(self.config, self.facts, restart=self.anew)
+        self.folder.begin(self.config, self.facts, restart=self.retrain)
         return True
 
     def _check_restored(self, state: State) -> None:

@@ -232,7 +232,7 @@ def test_yamls_of_the_users_own(folder: Path) -> None:
     assert run.startswith("deep/sea/mine_")
     folder_of_one = call("--config-dir=my", "-m", "experiment=deep")  # a folder of experiments is all of them
     assert folder_of_one.code == 0
-    assert "finished before" in folder_of_one.out
+    assert "already finished" in folder_of_one.out
     (folder / "my" / "experiment" / "wrong.yaml").write_text("# @package _global_\nseedss: 3\n")
     assert "unknown key seedss; did you mean seeds?" in error("--config-dir=my", "experiment=wrong")
     (folder / "my" / "experiment" / "tied.yaml").write_text("seeds: 3\n")
@@ -285,7 +285,7 @@ def test_a_job_that_cannot_be_done_leaves_those_before_it(folder: Path) -> None:
     assert len(metrics(folder / "results")) == 1
     outcome = call("engine=ensemble", "data.batch_size=2")
     assert outcome.code == 0
-    assert "finished before" in outcome.out
+    assert "already finished" in outcome.out
     after = files(folder)
     assert all(after[name] == before[name] for name in before if name.endswith((".csv", ".json", ".yaml")))
 
@@ -295,7 +295,7 @@ def test_the_demo_is_a_multirun_with_or_without_m(folder: Path) -> None:
     assert "[job 2 of 2: learner=cbp experiment=demo " in outcome.out
     assert {run.split("_")[0] for run in metrics(folder / "results")} == {"demo/bp", "demo/cbp"}
     again = call("-m", "experiment=demo")
-    assert again.out.count("finished before") == 2
+    assert again.out.count("already finished") == 2
 
 
 def test_what_will_run_is_printed_before_training(folder: Path) -> None:

@@ -211,4 +211,4 @@ def test_what_an_older_version_named_is_not_trained_again(tmp_path: Path, monkey
     )
     assert main(["results"]) == 0
     assert call("status", "learner=bp").code == 0
-    assert "finished before" in train("learner=bp").out
+    assert "already finished" in train("learner=bp").out

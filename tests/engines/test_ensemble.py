@@ -34,7 +34,7 @@ def problem_of(learner: Learner, **keys: Any) -> Problem:
 
 
 def ignore(updates: int) -> None:
-    """Progress that nobody looks at."""
+    """Progress that is not looked at."""
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

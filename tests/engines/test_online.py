@@ -32,13 +32,13 @@ each_learner = pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: 
 
 
 def ignore(updates: int) -> None:
-    """Progress that nobody looks at."""
+    """Progress that is not looked at."""
 
 
 def train_into(folder: Path, problem: Problem, seeds: list[int]) -> list[Run]:
     """As the command line does: through the runner, into run folders."""
     facts = {"tasks": problem.stream.tasks}
-    runs = [Run(RunFolder(folder / f"seed{seed}"), {"seed": seed}, facts, anew=False) for seed in seeds]
+    runs = [Run(RunFolder(folder / f"seed{seed}"), {"seed": seed}, facts, retrain=False) for seed in seeds]
     train(problem, choose_engine(problem), runs, checkpoint_seconds=3600)
     return runs
 

@@ -87,7 +87,7 @@ def test_a_damaged_cache_is_one_line(cache: Path, damage: Callable[[Path], objec
     message = error_of(cache)
     assert message.startswith(f"{cache} is not a whole image cache (")
     assert reason in message
-    assert message.endswith(f"make it anew with cbp-prepare-imagenet SOURCE --output {cache} --force")
+    assert message.endswith(f"make it again with cbp-prepare-imagenet SOURCE --output {cache} --force")
 
 
 def test_a_file_is_hashed_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

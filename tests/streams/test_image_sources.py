@@ -128,7 +128,7 @@ def test_cifar100_with_a_damaged_file(tmp_path: Path, name: str, damage: Callabl
     (folder / name).write_bytes(damage(FILES[name]))
     assert error_of(tmp_path) == (
         f"{folder} is not CIFAR-100 as published (wrong checksum of {name}): "
-        "delete it and run again to download it anew"
+        "delete it and run again to download it again"
     )
 
 

@@ -28,7 +28,7 @@ def test_finished_runs_are_not_trained_again(folder: Path) -> None:
     train("seeds=2")
     before = files(folder)
     again = train("seeds=2", "results_dir=results", "engine.workers=1", "checkpoint_seconds=1")
-    assert "finished before, not trained again (force=true would): cbp_" in again.out
+    assert "already finished; skipped (force=true trains them again): cbp_" in again.out
     assert "to do" not in again.out
     assert again.err == ""  # no progress bar
     assert files(folder) == before
@@ -122,7 +122,7 @@ def test_only_diverged_runs(engine: str, folder: Path) -> None:
     assert "left out, diverged: " in outcome.out
     assert {facts["status"] for facts in records(folder).values()} == {"diverged"}
     again = train(f"engine={engine}", "learner=bp", "learner.step_size=1e30", "seeds=2", "data.tasks=3")
-    assert "finished before" in again.out
+    assert "already finished" in again.out
     assert "left out, diverged: " in again.out
 
 

@@ -41,7 +41,7 @@ class AdamW(Adam):
 
 
 class Moments(Updater):
-    """The number of updates is one a weight where units are reset to count anew, else one a parameter."""
+    """One update count per weight where resets clear counts, else one per parameter."""
 
     def __init__(self, adam: Adam, parameters: Sequence[Tensor], step_size: float, count_each: bool):
         super().__init__(parameters, step_size)
