@@ -63,7 +63,8 @@ def check(overrides: Sequence[str]) -> None:
             raise ConfigError(f"{group} is missing from the configuration without an option; conf/config.yaml has one")
         several = group == SEVERAL and isinstance(value, list) and all(isinstance(name, str) for name in value)
         if not isinstance(value, str) and not several and not override.is_delete():
-            raise ConfigError(f"{', '.join(GROUPS)} take the name of one of their options, such as learner=bp")
+            kinds = "the name of one of its options" + (" or a list of them" if group == SEVERAL else "")
+            raise ConfigError(f"{group} takes {kinds}, as in learner=bp; got {value}")
         unknown = [name for name in findall(r"\$\{([^}]*)\}?", str(value)) if name not in GROUPS]
         if unknown:
             raise ConfigError(

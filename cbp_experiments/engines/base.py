@@ -56,19 +56,29 @@ class Problem:
 
     def __post_init__(self) -> None:
         self._check_sizes()
-        self._check_targets()
+        self._check_stream()
         self.bounds()  # raises if the network cannot take these inputs
         if self.network.depth == 0:
             self._check_without_hidden_layers()
         if (normalization := self.learner.chosen_normalization) and normalization.minibatches:
             self._check_minibatches()
 
-    def _check_targets(self) -> None:
-        """A stream's targets: a number for each output."""
-        labels = self.stream.labels
-        if self.objective != CROSS_ENTROPY and labels[:1].size != self.stream.classes * len(labels[:1]):
+    def _check_stream(self) -> None:
+        """What a stream of one's own may have wrong: its objective, the size of its targets, its lengths."""
+        stream, labels, spans = self.stream, self.stream.labels, lengths(self.stream)
+        if not isinstance(self.objective, Objective):
             raise ConfigError(
-                f"the stream has {labels[:1].size} numbers a target, and the network {self.stream.classes} outputs "
+                f"the stream's objective must be CROSS_ENTROPY or SQUARED of cbp_experiments.streams, "
+                f"got {self.objective!r}"
+            )
+        if len(spans) != stream.tasks or max(spans) != stream.task_length or min(spans) < 1:
+            raise ConfigError(
+                f"the stream's lengths must be {stream.tasks} numbers from 1 on (one a task), the largest of them "
+                f"task_length={stream.task_length}, got {len(spans)} from {min(spans)} to {max(spans)}"
+            )
+        if self.objective != CROSS_ENTROPY and labels[:1].size != stream.classes * len(labels[:1]):
+            raise ConfigError(
+                f"the stream has {labels[:1].size} numbers a target, and the network {stream.classes} outputs "
                 "(classes); they must be as many"
             )
 

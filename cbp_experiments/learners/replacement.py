@@ -101,7 +101,8 @@ class Replacing(Actor):
             self.state["to_replace"][:, layer] = schedule.fraction
             if count:
                 units = self._least_useful(step, layer, count)
-                step.reset_units(layer, units, self.forget, normalization=self.replacement.reset_normalization)
+                new = self.replacement.reset_normalization
+                step.reset_units(layer, units, self.forget, purpose="replacement", normalization=new)
                 for name in ("utility", "mean_activation", "age"):
                     fill(self.state[f"{name}_{layer}"], step.network.units[layer].own(units), 0.0)
                 self.replaced.append((layer, units))

@@ -79,15 +79,15 @@ class Step:
         units: Tensor,
         forget: str,
         *,
+        purpose: str,
         chosen: Tensor | None = None,
-        purpose: str = "replacement",
         normalization: bool = True,
     ) -> None:
         """Make the `units [R, K]` of a hidden layer new: fresh weights in, bias 0, weights out 0; normalization new.
 
         forget: what the optimizer forgets of them (base.FORGET). chosen: bool `[R, K]`, those of `units` that are
-        meant; all by default. purpose: of the draws, of which unit k of each run takes the k-th part. Call it from the
-        input to the output: a weight between units of two layers is as the later call leaves it.
+        meant; all by default. purpose: a name for the draws, one a mechanism; unit k of each run takes the k-th part of
+        them. Call it from the input to the output: a weight between units of two layers is as the later call leaves it.
         """
         group = self.network.units[layer]
         into, own, out = group.incoming(units), group.own(units), group.outgoing(units)

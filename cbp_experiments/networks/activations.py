@@ -49,11 +49,16 @@ def activation(name: str) -> Activation:
     """
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]
+    if "." not in name:
+        known = f"{', '.join(ACTIVATIONS)}, or your own as package.module.function"
+        raise ConfigError(f"network.activation must be one of {known}, got {name!r}")
     try:
-        found = get_object(name if "." in name else "")
-    except Exception as error:  # importing runs any code
-        raise ConfigError(
-            f"network.activation must be one of {', '.join(ACTIVATIONS)}, or your own as package.module.function, "
-            f"got {name!r}"
-        ) from error
-    return found if isinstance(found, Activation) else Activation(found)
+        found = get_object(name)
+        made = found if isinstance(found, Activation) else Activation(found)
+        shape = made.function(torch.zeros(2, 3, 4)).shape
+    except Exception as error:  # importing and calling runs any code
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(f"network.activation={name} cannot be used: {problem}") from error
+    if shape != (2, 3, 8 if made.halves else 4):
+        raise ConfigError(f"network.activation={name} must give as many numbers as it takes: [R, B, n] of [R, B, n]")
+    return made

@@ -42,7 +42,7 @@ BAD_INPUT = [
     ("experiment=../x", f"unknown experiment '../x'; there are: {options('experiment')}"),
     (
         "learner=3",
-        "data, engine, experiment, grid, learner, mechanism, network, optimizer, published, scale, sizes, tuning take",
+        "learner takes the name of one of its options, as in learner=bp; got 3",
     ),
     ("learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
     ("+learner.step_sizee=1", "unknown key learner.step_sizee; did you mean learner.step_size?"),
@@ -124,7 +124,11 @@ BAD_INPUT = [
     ("hydra.mode=nope", "hydra.mode: Invalid value 'nope', expected one of [RUN, MULTIRUN]"),
     ("hydra/launcher=nope", "unknown hydra/launcher 'nope'; there are: basic, joblib"),
     ("-m hydra/launcher=basic,joblib", "Hydra's own values cannot be swept over"),
-    ("learner=[bp,cbp]", "take the name of one of their options, such as learner=bp"),
+    ("learner=[bp,cbp]", "learner takes the name of one of its options, as in learner=bp"),
+    (
+        "mechanism=null",
+        "mechanism takes the name of one of its options or a list of them, as in learner=bp",
+    ),
     ("experiment=[demo,permuted_mnist/widths]", "would mix their settings; experiment=a,b trains one after the other"),
     ("experiment=glob(nope*)", "experiment=glob(nope*) matches no experiment; there are: "),
     ("experiment=demo hydra.mode=RUN", "the grid learner=bp,cbp would be lost: it needs -m"),

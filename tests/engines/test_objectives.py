@@ -85,7 +85,11 @@ def test_regression_by_hand(engine: str, outputs: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "learner", [BP, CBP, replace(CBP, optimizer="adam", step_size=0.003)], ids=["bp", "cbp", "adam"]
+    "learner",
+    [
+        pytest.param(CBP, id="cbp"),
+        pytest.param(replace(CBP, optimizer="adam", step_size=0.003), id="adam", marks=pytest.mark.slow),
+    ],
 )
 def test_engines_agree_on_regression(learner: Any) -> None:
     problem = problem_of(Sums((60, 60), outputs=2), replace(learner, weight_decay=1e-3))
@@ -106,6 +110,23 @@ def test_targets_of_another_size_than_the_outputs_are_refused() -> None:
     stream: Any = Sums(outputs=3)
     stream.classes = 2
     with pytest.raises(ConfigError, match="the stream has 3 numbers a target, and the network 2 outputs"):
+        problem_of(stream)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"objective": "squared"}, "the stream's objective must be CROSS_ENTROPY or SQUARED of .*, got 'squared'"),
+        ({"lengths": (40,)}, r"the stream's lengths must be 2 numbers .* task_length=40, got 1 from 40 to 40"),
+        ({"lengths": (40, 40, 40)}, "got 3 from 40 to 40"),
+        ({"lengths": (40, 41)}, "got 2 from 40 to 41"),
+        ({"lengths": (40, 0)}, "got 2 from 0 to 40"),
+    ],
+)
+def test_what_a_stream_has_wrong_is_one_line(changed: dict[str, Any], message: str) -> None:
+    stream: Any = Sums()
+    vars(stream).update(changed)
+    with pytest.raises(ConfigError, match=message):
         problem_of(stream)
 
 

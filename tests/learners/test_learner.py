@@ -172,7 +172,7 @@ def test_units_are_made_new_as_they_are_chosen() -> None:
     units, chosen = torch.arange(6).expand(2, 6), torch.zeros(2, 6, dtype=torch.bool)
     chosen[0, 1] = chosen[1, 4] = chosen[1, 5] = True
     with torch.no_grad():
-        step.reset_units(0, units, "moments_and_count", chosen=chosen)
+        step.reset_units(0, units, "moments_and_count", purpose="replacement", chosen=chosen)
     for run in range(2):
         fresh = uniform(run, 1, "replacement", 0, 6 * INPUTS).reshape(6, INPUTS)
         bound = network.units[0].bound

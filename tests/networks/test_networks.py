@@ -105,6 +105,9 @@ def test_parameters_come_in_pairs() -> None:
     [
         ({"width": 0}, "network.width must be at least 1, got 0"),
         ({"depth": -1}, "network.depth must be 0 \\(a linear learner\\) or more, got -1"),
+        ({"activation": "nosuch.step"}, "network.activation=nosuch.step cannot be used: .*nosuch.*"),
+        ({"activation": "math.pi"}, "network.activation=math.pi cannot be used: 'float' object is not callable"),
+        ({"activation": "torch.sum"}, "network.activation=torch.sum must give as many numbers as it takes.*"),
         (
             {"activation": "step"},
             "network.activation must be one of relu, .*, or your own as package.module.function, got 'step'",

@@ -129,9 +129,12 @@ COMMAND = (sys.executable, "-m", "cbp_experiments")
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 
 
-def test_each_signal_saves_and_says_how_to_continue(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "signals", [pytest.param(SIGNALS[:1], id="one"), pytest.param(SIGNALS, id="each", marks=pytest.mark.slow)]
+)
+def test_a_signal_saves_and_says_how_to_continue(signals: list[tuple[int, int]], folder: Path) -> None:
     job = (*LONG, "data.tasks=200")  # seconds, of which the signals have to meet some
-    for number, code in SIGNALS:
+    for number, code in signals:
         process = spawn(*job, "checkpoint_seconds=0.02", "results_dir=cut", cwd=folder)
         wait_for_checkpoints(folder / "cut", 3)
         process.send_signal(number)
