@@ -23,7 +23,7 @@ def comparisons(frame: pd.DataFrame, against: str | None = None) -> pd.DataFrame
     all tasks.
 
     Columns: measure ("all tasks" or "last tenth"); reference, a setting, and `of`, how many of its learner it is the
-    best of; those of `summary.settings`, for the other setting; n, difference (reference minus other, percentage
+    best of; those of `tenths.settings`, for the other setting; n, difference (reference minus other, percentage
     points), low and high, p, above and below, as `statistics.Difference` has them; p_holm, with Holm's correction for
     all comparisons of the measure with this reference. Raises ConfigError when `against` has no complete run.
     """

@@ -33,7 +33,7 @@ BINS = 40  # at most, of a run's tasks
 def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
     """Every metric of the complete runs, over bins of equally many tasks: one row per setting, bin and metric.
 
-    frame: as `results.load_experiment` returns it. Columns: those of `summary.settings`; first_task and last_task of
+    frame: as `results.load_experiment` returns it. Columns: those of `tenths.settings`; first_task and last_task of
     the bin; metric; mean over runs of each run's mean in the bin (empty cells left out), its standard_error (NaN with
     one run), and n, the runs that have a value there.
     """
@@ -54,7 +54,7 @@ def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per setting: the score over all tasks (average) and over the last tenth of them (final).
 
-    Columns: those of `summary.settings`; seeds, the number of complete runs, and collapsed, how many of them ended at
+    Columns: those of `tenths.settings`; seeds, the number of complete runs, and collapsed, how many of them ended at
     chance; average and final, means over all of these runs, with the ends of their 95 % t intervals in <column>_low
     and _high (NaN with one).
     """
@@ -91,7 +91,7 @@ def table(frame: pd.DataFrame) -> str:
 class Summary:
     """What was written: tables of it for the terminal, the files, and a line for each kind of folder left out.
 
-    missing: the runs that are planned and not there, as `sources.listed` names them.
+    missing: the runs that are planned and not there, as `evidence.listed` names them.
     """
 
     tables: list[str]

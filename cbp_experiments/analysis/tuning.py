@@ -46,7 +46,7 @@ class Selection:
 
 
 def keys_of(table: pd.DataFrame) -> list[str]:
-    """The columns of a table of settings that were tried, as settings.csv or `sources.load_tuning` has it."""
+    """The columns of a table of settings that were tried, as settings.csv or `evidence.load_tuning` has it."""
     return [name for name in table.columns if name not in NOT_TRIED]
 
 

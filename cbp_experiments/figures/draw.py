@@ -121,7 +121,7 @@ Load = Callable[[str], Evidence]
 
 
 def loader(results_dir: Path, scale: str | None = None) -> Load:
-    """Reads each experiment under `results_dir` once; scale: as `sources.load_evidence` has it."""
+    """Reads each experiment under `results_dir` once; scale: as `evidence.load_evidence` has it."""
     return cache(partial(load_evidence, results_dir, scale))
 
 

@@ -37,7 +37,7 @@ STAR: dict[str, Any] = {
 def fig8(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Draw the settings of each learner of LEARNERS into one of eight axes, which share their y axis.
 
-    frame: as `sources.load_tuning` returns it; some learners may be missing.
+    frame: as `evidence.load_tuning` returns it; some learners may be missing.
     """
     low, high = bounds(frame)
     for ax, learner in zip(axes, LEARNERS, strict=True):

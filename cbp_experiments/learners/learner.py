@@ -54,7 +54,7 @@ class Learner:
     others: dict[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "learner"
-    groups: ClassVar[str] = "others"  # the field that takes groups of keys under names of their own (config.build)
+    groups: ClassVar[str] = "others"  # takes groups of keys under names of their own (training.job.build)
 
     def __post_init__(self) -> None:
         if not 0 < self.step_size < float("inf"):

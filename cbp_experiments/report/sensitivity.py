@@ -1,6 +1,6 @@
 """What a tuning says of how much learners depend on their hyperparameter, at the step size that is chosen.
 
-A `frame` is what `sources.load_tuning` returns. Accuracy is that over all tasks, on the tuning seeds; differences are
+A `frame` is what `evidence.load_tuning` returns. Accuracy is that over all tasks, on the tuning seeds; differences are
 paired by seed. The best setting is chosen on the same seeds, which makes the others look a little worse than they are.
 """
 
