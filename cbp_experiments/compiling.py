@@ -1,15 +1,14 @@
 """How functions are compiled (engines/compiled, networks/compiled), and where the compiled code is kept."""
 
-import inspect
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from numba.core import caching, config, types
@@ -31,6 +30,9 @@ VERSION = sha256(b"".join(SOURCES)).hexdigest()[:12]
 
 TRIAL_SECONDS = 0.05  # that compiling `_trial` took where the seconds of `announced` were measured
 
+T = TypeVar("T")
+SECONDS: dict[type, float] = {}  # see compiles_in
+
 inlined = numba.njit(inline="always", **OPTIONS)
 
 
@@ -44,20 +46,28 @@ def exact(function: Callable[..., Any]) -> Callable[..., Any]:
     return _compile(function, OPTIONS | {"fastmath": False})
 
 
-def announced(**seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def announced(seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """As jit, for a function that takes long: before it is compiled, a line says about how long.
 
-    seconds: by parameter, what the code for it takes, unless it is None: its branches are then left out.
+    seconds: what it takes, to which the types of its arguments add theirs (compiles_in).
     """
     return lambda function: _compile(function, OPTIONS, seconds)
 
 
-def _compile(
-    function: Callable[..., Any], options: dict[str, Any], seconds: Mapping[str, float] | None = None
-) -> Callable[..., Any]:
+def compiles_in(seconds: float) -> Callable[[type[T]], type[T]]:
+    """What the functions for a NamedTuple add to the time that compiling takes, where TRIAL_SECONDS were measured."""
+
+    def note(kind: type[T]) -> type[T]:
+        SECONDS[kind] = seconds
+        return kind
+
+    return note
+
+
+def _compile(function: Callable[..., Any], options: dict[str, Any], seconds: float = 0.0) -> Callable[..., Any]:
     compiled = numba.njit(nogil=True, **options)(function)
     if isinstance(compiled, Dispatcher):  # not with NUMBA_DISABLE_JIT
-        compiled._cache = _Caches(function, folders(), seconds or {})  # type: ignore[attr-defined]
+        compiled._cache = _Caches(function, folders(), seconds)  # type: ignore[attr-defined]
     return compiled
 
 
@@ -79,9 +89,9 @@ def folders() -> list[Path]:
 class _Caches(caching.NullCache):
     """The compiled code of one function in several folders. No fault of a folder or file stops a run."""
 
-    def __init__(self, function: Callable[..., Any], folders: list[Path], seconds: Mapping[str, float]) -> None:
+    def __init__(self, function: Callable[..., Any], folders: list[Path], seconds: float) -> None:
         self._caches = [_cache_in(folder, function) for folder in folders]
-        self._parameters, self._seconds = list(inspect.signature(function).parameters), seconds
+        self._seconds = seconds
         self._announced: set[Any] = set()
         self._lock = threading.Lock()
 
@@ -108,8 +118,8 @@ class _Caches(caching.NullCache):
             if arguments in self._announced:
                 return
             self._announced.add(arguments)
-        present = (name for name, kind in zip(self._parameters, arguments, strict=True) if kind != types.none)
-        seconds = sum(self._seconds.get(name, 0.0) for name in present) * _trial_seconds() / TRIAL_SECONDS
+        seconds = self._seconds + sum(map(_compile_seconds, arguments))
+        seconds *= _trial_seconds() / TRIAL_SECONDS
         say(f"  compiling (once, about {max(seconds, 1):.0f} s)")
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -120,6 +130,13 @@ class _Caches(caching.NullCache):
             except OSError as error:
                 problems.append(f"{each.cache_path}: {error.strerror or error}")
         _say_once("; ".join(problems))
+
+
+def _compile_seconds(kind: Any) -> float:
+    """Those of an argument of this type of numba's, and of what is in it."""
+    inner: Any = kind if isinstance(kind, types.BaseTuple) else ()
+    within = sum(_compile_seconds(each) for each in inner)
+    return within + SECONDS.get(getattr(kind, "instance_class", type(None)), 0.0)
 
 
 def _cache_in(folder: Path, function: Callable[..., Any]) -> caching.FunctionCache:

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from cbp_experiments.engines.arrays import CHUNK, sparse_examples
+from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.base import Problem, Progress, Row
+from cbp_experiments.engines.compiled.adam_rows import Adam
+from cbp_experiments.engines.compiled.replacing import Replacement
+from cbp_experiments.engines.compiled.structures import CHUNK
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.learners import Step
@@ -128,16 +131,18 @@ class RecordedRun(OnlineRun):
     def kept(self, run: int = 0) -> Kept:
         sizes = self.network.sizes[1:]
         kept = {"weight": self.weights, "bias": [b[:n] for b, n in zip(self.network.biases, sizes, strict=True)]}
-        if self.normalization.on:
-            per_step = 1 if self.adam.on else self.problem.learner.step_size
+        if normalization := self.parts.normalization:
+            per_step = 1 if isinstance(self.parts.optimizer, Adam) else self.problem.learner.step_size
             for name in ("gain", *NORMALIZED):
-                kept[name] = [rows[:n] for rows, n in zip(getattr(self.normalization, name), sizes[:-1], strict=True)]
+                of_layers = self.network.gains if name == "gain" else getattr(normalization, name)
+                kept[name] = [rows[:n] for rows, n in zip(of_layers, sizes[:-1], strict=True)]
             for name in ("error_y", "error_1"):
                 kept[name] = [rows / per_step for rows in kept[name]]
         if self.problem.learner.replacement_rate:
+            replacement = self.part(Replacement)
             for name in TRACKED:
-                kept[name] = [rows[:n] for rows, n in zip(getattr(self.replacement, name), sizes[:-1], strict=True)]
-            kept["to_replace"] = [self.replacement.to_replace]
+                kept[name] = [rows[:n] for rows, n in zip(getattr(replacement, name), sizes[:-1], strict=True)]
+            kept["to_replace"] = [replacement.to_replace]
         return kept
 
 

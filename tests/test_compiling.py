@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from numba.core import caching, config
@@ -116,27 +116,30 @@ def test_the_folders_are_the_packages_and_the_users(monkeypatch: pytest.MonkeyPa
     assert compiling.folders() == [Path("/scratch/numba/cbp_experiments", compiling.VERSION)]
 
 
-def double_or_add(number: float, other: float | None) -> float:
-    if other is not None:
-        return number + other
-    return 2 * number
+@compiling.compiles_in(7)
+class Slow(NamedTuple):
+    number: float
+
+
+def first(numbers: tuple[Any, ...]) -> Any:
+    return numbers[0]
 
 
 def test_a_line_says_that_it_compiles_and_how_long(
     places: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """What is None takes nothing; a machine on which the trial takes twice as long takes twice as long."""
+    """With what its arguments hold; a machine on which the trial takes twice as long takes twice as long."""
     monkeypatch.setattr(compiling, "_trial_seconds", lambda: 2 * compiling.TRIAL_SECONDS)
-    for other, expected in ((None, 6), (3.0, 20)):
+    for numbers, expected in (((4.0, 3.0), 6), ((4.0, Slow(3.0)), 20)):
         for line in (f"  compiling (once, about {expected} s)\n", ""):
-            function = compiling.announced(number=3, other=7)(double_or_add)
+            function = compiling.announced(3)(first)
             for _ in range(2):
-                function(4.0, other)
+                function(numbers)
             assert capsys.readouterr().out == line
 
 
 def test_threads_that_wait_for_the_same_code_say_it_once(places: list[Path], capsys: Capture) -> None:
-    function = compiling.announced(number=3)(double)
+    function = compiling.announced(3)(double)
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(function, [1.0] * 4)) == [2.0] * 4
     assert re.fullmatch(r"  compiling \(once, about \d+ s\)\n", capsys.readouterr().out)

@@ -8,6 +8,7 @@ import torch
 
 from cbp_experiments import metrics
 from cbp_experiments.engines.abilities import refusal
+from cbp_experiments.engines.compiled.replacing import Replacement
 from cbp_experiments.learners import Step
 from cbp_experiments.learners.perturbation import Perturbing
 from tests.golden_files import FOLDER, Golden, golden_files, sample
@@ -48,7 +49,8 @@ def recorded_ensemble(golden: Golden, dtype: str) -> RecordedEnsemble:
 
 def recorded_run(golden: Golden, dtype: str) -> RecordedRun:
     run = RecordedRun(golden.problem(dtype), int(golden.arrays["seed"]))
-    run.draws = run.draws._replace(given=golden.replacement_draws().random(ENOUGH))
+    given = golden.replacement_draws().random(ENOUGH)
+    run.run = run.run._replace(draws=run.run.draws._replace(given=given))
     return run
 
 
@@ -177,10 +179,11 @@ def utilities(golden: Golden, update: int, layer: int, draw: int | None = None) 
     assert drawn.permutation is not None
     position = np.argsort(drawn.permutation)
     run.learn(drawn.order[:offset], position, 0, lambda updates: None)
-    run.replacement.to_replace[:] = -1e9  # nothing is due
+    replacement = run.part(Replacement)
+    replacement.to_replace[:] = -1e9  # nothing is due
     run.learn(drawn.order[offset : offset + 1], position, 0, lambda updates: None)
     units = slice(run.problem.network.width)
-    return run.replacement.utility[layer, units] / run.replacement.correction[layer, units]
+    return replacement.utility[layer, units] / replacement.correction[layer, units]
 
 
 @each([golden for golden in MLPS if len(golden.events)])

@@ -6,7 +6,7 @@ the parts of learners: each of them brings its own arithmetic (networks.StackedN
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,20 +26,36 @@ TASK: dict[str, Known] = {
     "ensemble": dict.fromkeys(("order", "permutation", "examples", "tests", "new_head")),
     "online": dict.fromkeys(("order", "permutation")),
 }
+
+
+@dataclass(frozen=True)
+class Half:
+    """The compiled half of a part: a module of engines/compiled, or None where another part's does the work.
+
+    The module is imported when the online engine is used. It has `build`, which makes the arrays of a run from the
+    part, the learner and the network, and registers what it does in the kernel (compiled/hooks.py).
+    """
+
+    module: str | None
+    reads: Known
+
+
 # What the online engine has compiled.
-PARTS: dict[type[Part], Known] = {
-    SGD: {},
-    Adam: dict.fromkeys(("beta1", "beta2", "epsilon")),
-    OnlineNormalization: dict.fromkeys(
-        ("normalization_decay", "normalization_backward_decay", "normalization_epsilon")
+HALVES: dict[type[Part], Half] = {
+    SGD: Half("sgd", {}),
+    Adam: Half("adam", dict.fromkeys(("beta1", "beta2", "epsilon"))),
+    OnlineNormalization: Half(
+        "normalizing",
+        dict.fromkeys(("normalization_decay", "normalization_backward_decay", "normalization_epsilon")),
     ),
-    Dropout: {"dropout": None},
-    WeightDecay: {"weight_decay": None},
-    Perturbation: {"perturbation_std": None},
-    UnitReplacement: dict.fromkeys(
-        ("replacement_rate", "maturity_threshold", "decay_rate", "reset_momentum", "reset_normalization")
-    )
-    | {"utility": structures.UTILITIES},
+    Dropout: Half("dropout", {"dropout": None}),
+    WeightDecay: Half(None, {"weight_decay": None}),  # the optimizers
+    Perturbation: Half("noise", {"perturbation_std": None}),
+    UnitReplacement: Half(
+        "replacing",
+        dict.fromkeys(("replacement_rate", "maturity_threshold", "decay_rate", "reset_momentum", "reset_normalization"))
+        | {"utility": structures.UTILITIES},
+    ),
 }
 NEUTRAL = {key.name: key.default for key in fields(Learner)}
 OBJECTIVES = ("cross_entropy", "squared_error")  # both engines
@@ -120,8 +136,8 @@ def _unknown_in_learner(learner: Learner) -> Iterator[str]:
 def _parts_without_compiled_half(learner: Learner) -> Iterator[str]:
     for prefix, part in learner.parts:
         name = type(part).__name__
-        if type(part) in PARTS:
-            yield from unknown(PARTS[type(part)], part, prefix, neutral=NEUTRAL)
+        if type(part) in HALVES:
+            yield from unknown(HALVES[type(part)].reads, part, prefix, neutral=NEUTRAL)
         else:
             yield REASONS.get(name, f"it has no compiled half of {name} ({prefix.rstrip('.')})")
 

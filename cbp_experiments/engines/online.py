@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,15 +11,15 @@ from cbp_experiments.engines import arrays, base
 from cbp_experiments.engines.abilities import check_rows, check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
-from cbp_experiments.engines.compiled.normals import new_generators
 from cbp_experiments.networks import MLP
 from cbp_experiments.networks.activations import activation
 from cbp_experiments.scores import ACCURACY
 from cbp_experiments.seeding import task_key
 from cbp_experiments.streams import lengths
 
-CHUNK = arrays.CHUNK  # updates after which everything that the kernel puts off is settled
+CHUNK = structures.CHUNK
 FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
+P = TypeVar("P")
 
 
 class OnlineRun:
@@ -32,24 +32,24 @@ class OnlineRun:
         self.seeds = [seed]
         self.dtype = np.dtype(problem.options.dtype)
         sizes = self.architecture.sizes(problem.inputs, problem.stream.classes)
-        self.network = arrays.network(sizes, structures.ACTIVATIONS.index(self.architecture.activation), self.dtype)
+        gains = problem.learner.chosen_normalization is not None
+        self.network = arrays.network(sizes, problem.bounds(), self.architecture.activation, self.dtype, gains)
         for view, weight in zip(self.weights, problem.initial_weights(seed), strict=True):
             view[:] = weight
-        self.update = arrays.update(problem.learner, self.dtype)
-        self.normalization = arrays.normalization(problem.learner, self.network)
-        self.noise = arrays.noise(problem.learner, self.network)
-        self.adam = arrays.adam(problem.learner, self.network)
-        self.replacement = arrays.replacement(problem.learner, self.network, problem.bounds())
-        self.draws = arrays.draws(self.network)
-        self.scratch = arrays.scratch(self.network)
+        self.run = arrays.run(self.network)
+        self.parts = arrays.parts(problem.learner, self.network)
         self.underway: Underway | None = None
         self.piece = FIRST_PIECE
 
     @property
-    def mechanisms(self) -> tuple[Any, ...]:
-        """Those of the learner, and None for the others: the kernel is compiled without them."""
-        parts = (self.normalization, self.normalization.on), (self.noise, self.noise.std), (self.adam, self.adam.on)
-        return tuple(part if on else None for part, on in (*parts, (self.replacement, self.replacement.rate)))
+    def arrays_of_parts(self) -> list[structures.PartArrays]:
+        """Those of the parts that the learner has."""
+        parts = self.parts
+        return [p for p in (parts.optimizer, parts.normalization, parts.magnitudes, *parts.mechanisms) if p is not None]
+
+    def part(self, kind: type[P]) -> P:
+        """The arrays of this kind, which the learner has."""
+        return next(part for part in self.arrays_of_parts if isinstance(part, kind))
 
     @property
     def weights(self) -> list[np.ndarray]:
@@ -97,16 +97,14 @@ class OnlineRun:
         At a pause `self.underway` remains; the next call with the same `order` continues.
         """
         now = self.underway = self.underway or self._begin(key, len(order), {})
-        self.draws.task[0] = key
+        self.run.draws.task[0] = key
         events = np.zeros((0, 3), np.int64) if events is None else events
+        drawn = structures.Task(order, position, now.losses, now.hits, events)
         while now.done < len(order):
             begin, started = now.done, time.monotonic()
             end = min(begin + self.piece, (begin // CHUNK + 1) * CHUNK, len(order))
             settle = end % CHUNK == 0 or end == len(order)
-            now.done = kernel.learn(
-                self.network, self.examples, self.update, *self.mechanisms, self.scratch,
-                order, position, self.draws, begin, end, settle, now.losses, now.hits, events,
-            )  # fmt: skip
+            now.done = kernel.learn(self.run, self.parts, self.examples, drawn, begin, end, settle)
             self._adapt_piece(time.monotonic() - started)
             pause = progress(now.done - begin)
             if now.done < end:
@@ -114,8 +112,7 @@ class OnlineRun:
             if pause and end < len(order):
                 return now.losses[:end], now.hits[:end], events
         self.underway = None
-        losses, hits = now.losses[: now.done], now.hits[: now.done]
-        return losses, hits, events if now.done < len(order) else events[: self.replacement.replaced[0]]
+        return now.losses[: now.done], now.hits[: now.done], events
 
     @property
     def paused(self) -> bool:
@@ -123,9 +120,8 @@ class OnlineRun:
         return self.underway is not None
 
     def _begin(self, key: int, examples: int, measured: Row) -> "Underway":
-        self.replacement.replaced[0] = 0
-        if self.noise.std:
-            self.noise.generators[:] = new_generators(np.random.default_rng(key))
+        for part in self.arrays_of_parts:
+            part.begin_task(key)
         return Underway(measured, np.zeros(examples), np.zeros(examples, bool))
 
     def _adapt_piece(self, seconds: float) -> None:
@@ -147,7 +143,7 @@ class OnlineRun:
 
         Between tasks only, when the weights in memory are the true ones: nothing is put off, and the scale is 1.
         """
-        network, normalization, width = self.network, self.normalization, self.architecture.width
+        network, width = self.network, self.architecture.width
         inputs, outputs = network.strides[:2]
         first = network.weights[: inputs * outputs].reshape(inputs, outputs)[position]
         z = torch.empty(len(rows), outputs, dtype=self.problem.dtype)
@@ -157,12 +153,8 @@ class OnlineRun:
         for layer in range(self.architecture.depth):
             if layer:
                 torch.mm(hidden[-1], torch.from_numpy(self.weights[layer]), out=z)
-            if normalization.on:
-                gain, mean, variance = (
-                    torch.from_numpy(values[layer, :width])
-                    for values in (normalization.gain, normalization.mean, normalization.variance)
-                )
-                z.sub_(mean).mul_(gain / (variance + self.problem.learner.normalization_epsilon).sqrt())
+            if self.parts.normalization is not None:
+                self.parts.normalization.apply(z, network.gains, layer, self.problem.learner.normalization_epsilon)
             z += torch.from_numpy(network.biases[layer, :width])
             hidden.append(activation(self.architecture.activation).function(z))
         return hidden
@@ -170,23 +162,12 @@ class OnlineRun:
     def _arrays(self, within_task: bool) -> State:
         """All that lasts from one update to the next; `within_task`: also what is settled at the end of a task."""
         kept = {"weights": self.network.weights, "biases": self.network.biases}
-        names: tuple[str, ...]
-        if self.normalization.on:
-            names = ("gain", "mean", "variance", "error_y", "error_1")
-            names += ("first", "root") if self.adam.on else ()
-            kept |= {f"normalization_{name}": getattr(self.normalization, name) for name in names}
-        if self.problem.learner.replacement_rate:
-            names = ("utility", "mean_activation", "correction", "age", "to_replace")
-            kept |= {name: getattr(self.replacement, name) for name in names}
-        if self.adam.on:
-            names = ("first", "root", "first_bias", "root_bias", "correction1", "correction2")
-            kept |= {f"adam_{name}": getattr(self.adam, name) for name in names}
+        if len(self.network.gains):
+            kept["normalization_gain"] = self.network.gains
         if within_task:
-            replacement, noise, adam = self.replacement, self.noise, self.adam
-            kept |= {"task_scale": self.network.scale, "task_replaced": replacement.replaced}
-            kept |= {"task_incoming": replacement.incoming, "task_outgoing": replacement.outgoing}
-            kept |= {f"task_noise_{name}": getattr(noise, name) for name in ("variance", "settled", "generators")}
-            kept |= {f"task_adam_{name}": getattr(adam, name) for name in ("updates", "last", "rates", "bends", "sums")}
+            kept["task_scale"] = self.network.scale
+        for part in self.arrays_of_parts:
+            kept |= part.state(within_task)
         return kept
 
     def state(self, run: int) -> State:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from cbp_experiments.engines import Problem, arrays
-from cbp_experiments.engines.compiled.adam import age_corrections, ages, move_row, updates_to_fade
+from cbp_experiments.engines.compiled import adam as compiled
+from cbp_experiments.engines.compiled.adam_rows import Adam, ages, move_row, updates_to_fade
+from cbp_experiments.engines.compiled.structures import CHUNK, Run
 from cbp_experiments.learners import Learner
 from tests.engines.test_equivalence import assert_engines_agree
 from tests.problems import BP, CBP, tiny_problem
@@ -25,6 +27,14 @@ def rarely_lit(learner: Learner, dtype: str = "float64") -> Problem:
     problem.stream.images[:, RARE] = 0
     problem.stream.images[7, RARE] = 200
     return problem
+
+
+def adam_of(learner: Learner, dtype: str) -> tuple[Run, Adam]:
+    """Its arrays in a network of 3 inputs and 4 outputs."""
+    network = arrays.network([3, 4], [1.0], "relu", np.dtype(dtype))
+    parts = arrays.parts(learner, network)
+    assert isinstance(parts.optimizer, Adam)
+    return arrays.run(network), parts.optimizer
 
 
 def steps_without_gradient(beta1: float, beta2: float, gradients: int, count: int) -> np.ndarray:
@@ -61,17 +71,17 @@ def test_waiting_weights_move_by_a_series_as_step_by_step(beta1: float, beta2: f
     A run of 3,000 updates, and rows that wait since some update of it, young and old, short and long.
     """
     learner = replace(BP, name="adam", optimizer="adam", beta1=beta1, beta2=beta2)
-    sizes = arrays.network([3, 4], 0, np.dtype("float64"))
-    stepwise, unit = arrays.adam(learner, sizes), 2.0**-24
+    run, stepwise = adam_of(learner, "float64")
+    unit = 2.0**-24
     fade = updates_to_fade(beta1, beta2, np.dtype("float32"), most=1000)
     stepwise = stepwise._replace(
         fade=fade, ages=ages(beta1, beta2, fade), parts=np.zeros(fade), negligible=unit, moved=np.zeros(16)
     )
-    series = stepwise._replace(sums=np.zeros((5, arrays.CHUNK)))
+    series = stepwise._replace(sums=np.zeros((5, CHUNK)))
     m, s = np.ones((1, 16)), 10.0 ** np.linspace(-15, 1, 16)[None]
     compared = 0
     for now in range(1, 3001):
-        age_corrections(series, arrays.update(learner, np.dtype("float64")))
+        compiled.age_corrections(series, run)
         if now % 100 and now > 20:
             continue
         for wait in (1, 2, 3, 10, 50, 400):
@@ -87,9 +97,9 @@ def test_waiting_weights_move_by_a_series_as_step_by_step(beta1: float, beta2: f
 def test_old_rows_are_not_moved_step_by_step() -> None:
     """In float32: the single rates are forgotten once they are summed, but for the young."""
     learner = replace(BP, name="adam", optimizer="adam", step_size=1e-4)
-    adam = arrays.adam(learner, arrays.network([3, 4], 0, np.dtype("float32")))
+    run, adam = adam_of(learner, "float32")
     for _ in range(4000):
-        age_corrections(adam, arrays.update(learner, np.dtype("float32")))
+        compiled.age_corrections(adam, run)
     adam.rates[:] = 0
     for begin, moves in ((0, False), (100, False), (2500, True), (3990, True)):
         w, ones = np.zeros((1, 16), np.float32), np.ones((1, 16), np.float32)
@@ -135,7 +145,7 @@ def test_rows_without_input_move_until_they_have_faded(learner: Learner, dtype: 
     left = {}
     for idle in (4, 5, 6, 40):
         run = RecordedRun(problem, 0)
-        run.adam = run.adam._replace(fade=5)
+        run.parts = run.parts._replace(optimizer=run.parts.optimizer._replace(fade=5))
         left[idle] = learn(run, idle)
     assert (left[4] != left[5]).any()
     np.testing.assert_array_equal(left[6], left[5])
@@ -156,9 +166,9 @@ def test_the_moments_of_a_resting_row_decay_with_every_update(learner: Learner) 
     runs = [RecordedRun(problem, 0) for _ in range(2)]
     for run, idle in zip(runs, (0, 60), strict=True):
         learn(run, idle)
-    assert runs[0].adam.fade < 50
+    assert runs[0].part(Adam).fade < 50
     n = runs[0].network.strides[1]
-    first, root = ([getattr(run.adam, name)[: len(RARE) * n] for run in runs] for name in ("first", "root"))
+    first, root = ([getattr(run.part(Adam), name)[: len(RARE) * n] for run in runs] for name in ("first", "root"))
     assert first[0].any()
     np.testing.assert_allclose(first[1], 0.3**60 * first[0], rtol=1e-12, atol=1e-30)
     np.testing.assert_allclose(root[1], 0.9**30 * root[0], rtol=1e-12, atol=1e-15)

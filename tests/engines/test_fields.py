@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cbp_experiments.engines import Problem, abilities, choose_engine
-from cbp_experiments.engines.abilities import refusal
+from cbp_experiments.engines.abilities import Half, refusal
 from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.online import OnlineRun
@@ -287,10 +287,10 @@ def test_a_field_that_an_engine_does_not_list_is_refused_unless_it_has_its_defau
 
 def test_a_field_that_is_listed_and_does_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after = (tiny(replace(BP, others={"mine": Idle(dummy)})) for dummy in (0.0, 0.5))
-    monkeypatch.setitem(abilities.PARTS, Idle, {})
+    monkeypatch.setitem(abilities.HALVES, Idle, Half(None, {}))
     assert refusal("online", before) is None
     assert refusal("online", after) == "it does not know learner.mine.dummy"
-    monkeypatch.setitem(abilities.PARTS, Idle, {"dummy": None})
+    monkeypatch.setitem(abilities.HALVES, Idle, Half(None, {"dummy": None}))
     for engine in ENGINES:
         assert refusal(engine, after) is None
         assert not changes_or_is_refused(engine, before, after)

@@ -7,6 +7,9 @@ import pytest
 from scipy import stats
 
 from cbp_experiments.engines import arrays, online
+from cbp_experiments.engines.compiled.magnitudes import Magnitudes
+from cbp_experiments.engines.compiled.noise import Noise
+from cbp_experiments.engines.compiled.replacing import Replacement
 from cbp_experiments.networks import MLP
 from tests.problems import BP, tiny_problem
 from tests.recording import RecordedRun
@@ -69,8 +72,9 @@ def test_noise_and_unit_replacement_together(normalization: str) -> None:
     run = RecordedRun(tiny_problem(learner, network=MLP(40, 2), task_length=200), 0)
     before = [weight.copy() for weight in run.weights]
     run.learn(np.resize(np.arange(50), 200), np.arange(20), 1, lambda updates: None)
-    assert run.replacement.replaced[0] > 20
-    old = [np.ones(20, bool), *(age[:40] == 200 for age in run.replacement.age), np.ones(4, bool)]
+    replacement, magnitudes = run.part(Replacement), run.part(Magnitudes)
+    assert replacement.replaced[0] > 20
+    old = [np.ones(20, bool), *(age[:40] == 200 for age in replacement.age), np.ones(4, bool)]
     assert all(old_units.sum() > 5 for old_units in old[1:3])
     kept = [np.ix_(old[layer], old[layer + 1]) for layer in range(3)]
     noise = np.concatenate([(w - b)[k].ravel() for w, b, k in zip(run.weights, before, kept, strict=True)])
@@ -79,9 +83,9 @@ def test_noise_and_unit_replacement_together(normalization: str) -> None:
     assert noise.var() == pytest.approx(variance, rel=4 * np.sqrt(2 / noise.size))
     for layer in (1, 2):
         outgoing = np.abs(run.weights[layer]).sum(axis=1)
-        np.testing.assert_allclose(run.replacement.outgoing[layer, :40], outgoing, rtol=1e-12)
-    np.testing.assert_allclose(run.replacement.utility[1, :40][old[2]], outgoing[old[2]] / 4, rtol=1e-12)
-    assert (run.normalization.gain != 1).sum() == (2 * 40 if normalization == "online" else 0)
+        np.testing.assert_allclose(magnitudes.outgoing[layer, :40], outgoing, rtol=1e-12)
+    np.testing.assert_allclose(replacement.utility[1, :40][old[2]], outgoing[old[2]] / 4, rtol=1e-12)
+    assert (run.network.gains != 1).sum() == (2 * 40 if normalization == "online" else 0)
 
 
 def test_the_padding_stays_zero() -> None:
@@ -105,8 +109,9 @@ def test_nothing_is_owed_after_a_task() -> None:
     problem = tiny_problem(SNP, task_length=300, dtype="float32")
     whole, resumed = (online.OnlineRun(problem, arrays.sparse_examples(problem), 0) for _ in range(2))
     whole.run_task(0, lambda updates: None)
-    assert whole.noise.variance[0] == 0
-    assert not whole.noise.settled.any()
+    noise = whole.part(Noise)
+    assert noise.variance[0] == 0
+    assert not noise.settled.any()
     resumed.load(0, whole.state(0))
     assert whole.run_task(1, lambda updates: None) == resumed.run_task(1, lambda updates: None)
     np.testing.assert_array_equal(whole.network.weights, resumed.network.weights)

@@ -10,6 +10,7 @@ import pytest
 from cbp_experiments.engines import Problem, Row, arrays, base, choose_engine, online
 from cbp_experiments.engines.abilities import refusal as refusal_of
 from cbp_experiments.engines.base import EngineOptions
+from cbp_experiments.engines.compiled.magnitudes import Magnitudes
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 from cbp_experiments.networks import MLP
@@ -166,9 +167,10 @@ def test_running_sums_of_the_weights_stay_close_to_the_sums() -> None:
     run = RecordedRun(tiny_problem(CBP, task_length=300, dtype="float32"), 0)
     run.run_task(0, ignore)
     assert len(run.events()) > 20
+    magnitudes = run.part(Magnitudes)
     for layer, weight in enumerate(run.weights):
         inputs, outputs = weight.shape
-        kept = [(run.replacement.incoming, 0, outputs), (run.replacement.outgoing, 1, inputs)]
+        kept = [(magnitudes.incoming, 0, outputs), (magnitudes.outgoing, 1, inputs)]
         for sums, axis, n in kept if layer > 0 else kept[:1]:
             expected = np.abs(weight.astype(np.float64)).sum(axis=axis)
             np.testing.assert_allclose(sums[layer, :n], expected, rtol=0, atol=1e-5 * expected.max())
@@ -226,8 +228,8 @@ def test_metrics_leave_the_statistics_of_normalization_as_they_are() -> None:
     row = run.measure(1, position)
     for name, array in state.items():
         np.testing.assert_array_equal(run.state(0)[name], array)
-    run.normalization.mean[:] = 10
-    run.normalization.gain[:] = 1
+    run.parts.normalization.mean[:] = 10
+    run.network.gains[:] = 1
     assert run.measure(1, position)["dead_units"] == 100
     assert row["dead_units"] < 100
 
@@ -242,9 +244,9 @@ def test_what_decays_to_nothing_ends_at_0() -> None:
     run.weights[0][:, 0] = 0
     run.learn(np.zeros(400, np.int64), np.arange(20), 0, ignore)  # the image that is empty
     for name in ("mean", "variance", "error_y", "error_1"):
-        values = np.abs(getattr(run.normalization, name)[:, :12])
+        values = np.abs(getattr(run.parts.normalization, name)[:, :12])
         assert ((values == 0) | (values > np.finfo(np.float32).tiny)).all(), name
-    assert run.normalization.variance[0, 0] == 0
+    assert run.parts.normalization.variance[0, 0] == 0
 
 
 def test_rows_carry_what_the_csv_needs() -> None:

@@ -4,12 +4,17 @@ import numpy as np
 
 from cbp_experiments import seeding
 from cbp_experiments.compiling import inlined
-from cbp_experiments.engines.compiled.structures import Draws
+from cbp_experiments.engines.compiled.structures import Draws, Network
 
 u64 = np.uint64
 GOLDEN = u64(seeding.GOLDEN)
 FACTOR1, FACTOR2 = map(u64, seeding.FACTORS)
 SHIFT1, SHIFT2, SHIFT3 = map(u64, seeding.SHIFTS)
+
+
+def purpose_keys(purpose: str, network: Network) -> np.ndarray:
+    """uint64 [hidden layers]: what its draws in each layer begin with."""
+    return np.array([seeding.purpose_key(purpose, layer) for layer in range(len(network.starts) - 1)], np.uint64)
 
 
 @inlined

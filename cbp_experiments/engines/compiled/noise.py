@@ -4,61 +4,114 @@ Every weight w takes N(0, std^2) after every update and is shrunk by g at every 
 updates needs neither: what it has gathered is one Gaussian of variance std^2 (1 + g^2 + ... + g^2(k-1)), drawn when it
 is next read. In memory lies w / scale, so that the variance of an update is std^2 / scale^2 and the sum a difference of
 running totals. The weights that are read have the same joint distribution as if all had been perturbed at every update
-(not the same values); the decay is exact. Adam and unit replacement ask for every weight at every update, and all rows
-are settled then.
+(not the same values); the decay is exact. Where every weight is needed at every update (needs.py), all rows are settled
+then.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
-from cbp_experiments.compiling import inlined
+from cbp_experiments.compiling import compiles_in, inlined
+from cbp_experiments.engines.compiled.hooks import after_update, before_reading, before_rescaling, settle
 from cbp_experiments.engines.compiled.layers import matrix
-from cbp_experiments.engines.compiled.normals import draw_normals
-from cbp_experiments.engines.compiled.structures import Network, Noise, Normalization
+from cbp_experiments.engines.compiled.needs import all_weights_at_every_update
+from cbp_experiments.engines.compiled.normals import LANES, draw_normals, new_generators
+from cbp_experiments.engines.compiled.structures import Network, Parts, Run
+from cbp_experiments.learners import Learner, Perturbation
+
+NORMALS = 2048  # drawn at once, if that many rows are narrow enough: a call has its price, and a cache its size
 
 
+@compiles_in(0.7)
+class Noise(NamedTuple):
+    """What each row still owes is `variance - settled[layer, row]`."""
+
+    std: float
+    variance: np.ndarray  # float64 [1]: of all draws so far, in units of the weights in memory
+    settled: np.ndarray  # float64 [L, largest stride]
+    generators: np.ndarray  # uint32 (normals.new_generators)
+    normals: np.ndarray  # float32: work space, for one row at least
+    at_once: bool  # all rows are settled after every update
+
+    def begin_task(self, key: int) -> None:
+        self.generators[:] = new_generators(np.random.default_rng(key))
+
+    def state(self, within_task: bool) -> dict[str, np.ndarray]:
+        kept = ("variance", "settled", "generators") if within_task else ()
+        return {f"task_noise_{name}": getattr(self, name) for name in kept}
+
+
+def build(perturbation: Perturbation, learner: Learner, network: Network) -> Noise:
+    return Noise(
+        std=perturbation.perturbation_std,
+        variance=np.zeros(1),
+        settled=np.zeros((len(network.starts), max(network.strides))),
+        generators=np.zeros(4 * LANES, np.uint32),
+        normals=np.zeros(max(*network.strides[1:], NORMALS), np.float32),
+        at_once=all_weights_at_every_update(learner),
+    )
+
+
+@after_update.of(Noise)
 @inlined
-def gather_noise(network: Network, normalization: Normalization | None, noise: Noise) -> None:
+def gather_noise(noise: Noise, run: Run, parts: Parts, t: int, events: np.ndarray) -> None:
     """After an update and its decay: every weight owes one more draw; biases and gains take theirs."""
+    network = run.network
     noise.variance[0] += (noise.std / network.scale[0]) ** 2
     for layer in range(len(network.starts)):
         draw_normals(noise.normals[: network.strides[layer + 1]], noise.generators)
         for j in range(network.sizes[layer + 1]):
             network.biases[layer, j] += noise.std * noise.normals[j]
-    if normalization is not None:
-        for layer in range(normalization.gain.shape[0]):
-            draw_normals(noise.normals[: network.strides[layer + 1]], noise.generators)
-            for j in range(network.sizes[layer + 1]):
-                normalization.gain[layer, j] += noise.std * noise.normals[j]
+    for layer in range(len(network.gains)):
+        draw_normals(noise.normals[: network.strides[layer + 1]], noise.generators)
+        for j in range(network.sizes[layer + 1]):
+            network.gains[layer, j] += noise.std * noise.normals[j]
+    if noise.at_once:
+        settle_all(noise, run, parts)
 
 
+@before_reading.of(Noise)
 @inlined
-def settle_rows(network: Network, noise: Noise, layer: int, rows: np.ndarray, count: int) -> None:
-    """Draw what the rows `rows[:count]` of a layer owe, for as many at once as there is room."""
+def settle_rows(noise: Noise, run: Run, layer: int, rows: np.ndarray, count: int) -> None:
+    """Draw what the rows owe, for as many at once as there is room."""
     if noise.variance[0] > 0:
-        n = network.strides[layer + 1]
+        n = run.network.strides[layer + 1]
         room = len(noise.normals) // n
         for begin in range(0, count, room):
             end = min(begin + room, count)
             draw_normals(noise.normals[: (end - begin) * n], noise.generators)
             for q in range(begin, end):
-                settle_row(network, noise, layer, rows[q], noise.normals[(q - begin) * n :])
+                settle_row(noise, run, layer, rows[q], noise.normals[(q - begin) * n :])
 
 
+@settle.of(Noise)
 @inlined
-def settle_all(network: Network, noise: Noise) -> None:
+def settle_all(noise: Noise, run: Run, parts: Parts) -> None:
     """Draw what all rows owe, and begin the totals anew: nothing is left that a checkpoint would have to keep."""
+    network = run.network
     for layer in range(len(network.starts)):
         for row in range(network.sizes[layer]):
             draw_normals(noise.normals[: network.strides[layer + 1]], noise.generators)
-            settle_row(network, noise, layer, row, noise.normals)
+            settle_row(noise, run, layer, row, noise.normals)
             noise.settled[layer, row] = 0
     noise.variance[0] = 0
 
 
 @inlined
-def settle_row(network: Network, noise: Noise, layer: int, row: int, normals: np.ndarray) -> None:
+def settle_row(noise: Noise, run: Run, layer: int, row: int, normals: np.ndarray) -> None:
+    network = run.network
     owed = noise.variance[0] - noise.settled[layer, row]
     w, std = matrix(network, layer), network.weights.dtype.type(np.sqrt(owed))
     for j in range(network.sizes[layer + 1]):  # the padding stays 0
         w[row, j] += std * normals[j]
     noise.settled[layer, row] = noise.variance[0]
+
+
+@before_rescaling.of(Noise)
+@inlined
+def rescale_totals(noise: Noise, run: Run) -> None:
+    noise.variance[0] *= run.network.scale[0] ** 2
+    for layer in range(noise.settled.shape[0]):
+        for row in range(noise.settled.shape[1]):
+            noise.settled[layer, row] *= run.network.scale[0] ** 2

@@ -1,20 +1,96 @@
-"""Online normalization compiled: learners/normalization.py for one run at mini-batch 1.
+"""Online normalization compiled: learners/normalizations/online.py for one run at mini-batch 1.
 
 The loops are short and many, because with more arrays in one the compiler gives up vectors.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
+import torch
 
-from cbp_experiments.compiling import inlined
-from cbp_experiments.engines.compiled.adam import SMALLEST
-from cbp_experiments.engines.compiled.structures import Network, Normalization, Scratch
+from cbp_experiments.compiling import compiles_in, inlined
+from cbp_experiments.engines.compiled.hooks import (
+    forget_unit,
+    normalize,
+    turn_step,
+    update_gains,
+    update_vector,
+)
+from cbp_experiments.engines.compiled.layers import add_biases, same_step
+from cbp_experiments.engines.compiled.structures import SMALLEST, Network, Run
+from cbp_experiments.learners import Learner
+from cbp_experiments.learners.normalizations import OnlineNormalization
+from cbp_experiments.learners.optimizers import Adam
 
 
+@compiles_in(1.1)
+class Normalization(NamedTuple):
+    """Hidden layer l has row l of `[hidden layers, largest stride]`.
+
+    SGD's errors are those of steps, step size x gradient, as all that is passed back; Adam's are of gradients.
+    """
+
+    decay: np.ndarray  # float [3]: a, 1 - a, a (1 - a) of the statistics
+    constants: np.ndarray  # float [2]: 1 - alpha_b, epsilon
+    mean: np.ndarray  # float, like the rest
+    variance: np.ndarray
+    error_y: np.ndarray
+    error_1: np.ndarray
+    first: np.ndarray  # Adam's moments of the gain, or no rows
+    root: np.ndarray
+    y: np.ndarray  # work space: the normalized sums of the last pass, and one over their standard deviations
+    inverse: np.ndarray
+    gain_step: np.ndarray  # float [largest stride]: the step of a layer's gains
+
+    def begin_task(self, key: int) -> None:
+        pass
+
+    def state(self, within_task: bool) -> dict[str, np.ndarray]:
+        names = ("mean", "variance", "error_y", "error_1", *(("first", "root") if len(self.first) else ()))
+        return {f"normalization_{name}": getattr(self, name) for name in names}
+
+    def apply(self, z: torch.Tensor, gains: np.ndarray, layer: int, epsilon: float) -> None:
+        """Normalize the weighted sums `z [N, units]` of a hidden layer by the statistics as they are, in place."""
+        kept = (gains, self.mean, self.variance)
+        gain, mean, variance = (torch.from_numpy(values[layer, : z.shape[1]]) for values in kept)
+        z.sub_(mean).mul_(gain / (variance + epsilon).sqrt())
+
+
+def build(part: OnlineNormalization, learner: Learner, network: Network) -> Normalization:
+    a, dtype = part.normalization_decay, network.weights.dtype
+    layers, widest = len(network.starts) - 1, max(network.strides)
+
+    def full(value: float, rows: int = layers) -> np.ndarray:
+        return np.full((rows, widest), value, dtype)
+
+    moments = layers if isinstance(learner.chosen_optimizer, Adam) else 0
+    return Normalization(
+        decay=np.array([a, 1 - a, a * (1 - a)], dtype),
+        constants=np.array([1 - part.normalization_backward_decay, part.normalization_epsilon], dtype),
+        mean=full(0),
+        variance=full(1),
+        error_y=full(0),
+        error_1=full(0),
+        first=full(0, moments),
+        root=full(0, moments),
+        y=full(0),
+        inverse=full(0),
+        gain_step=np.zeros(widest, dtype),
+    )
+
+
+@normalize.of(Normalization)
 @inlined
-def normalize(network: Network, normalization: Normalization, scratch: Scratch, layer: int) -> None:
-    """Turn the weighted sums `scratch.h[layer + 1]` into gain y + bias, and move the statistics on."""
-    n, x, bias = network.strides[layer + 1], scratch.h[layer + 1], network.biases[layer]
-    gain, mean, variance = normalization.gain[layer], normalization.mean[layer], normalization.variance[layer]
+def normalize_online(normalization: Normalization, run: Run, layer: int) -> None:
+    """Turn the weighted sums into gain y + bias, and move the statistics on."""
+    network, x = run.network, run.scratch.h[layer + 1]
+    if layer + 1 == len(network.starts):
+        add_biases(None, run, layer)
+        return
+    n, bias, scale = network.strides[layer + 1], network.biases[layer], x.dtype.type(network.scale[0])
+    for j in range(n):
+        x[j] *= scale
+    gain, mean, variance = network.gains[layer], normalization.mean[layer], normalization.variance[layer]
     y, inverse = normalization.y[layer], normalization.inverse[layer]
     kept, fresh, spread = normalization.decay[0], normalization.decay[1], normalization.decay[2]
     number, epsilon = x.dtype.type, normalization.constants[1]
@@ -35,19 +111,28 @@ def normalize(network: Network, normalization: Normalization, scratch: Scratch, 
         x[j] = gain[j] * y[j] + bias[j]
 
 
+@turn_step.of(Normalization)
 @inlined
-def control(network: Network, normalization: Normalization, scratch: Scratch, layer: int) -> None:
-    """Turn the step of gain y + bias, `scratch.step[layer + 1]`, into that of the weighted sums.
+def control(normalization: Normalization, run: Run, layer: int) -> None:
+    """From the step of gain y + bias; leaves that of the gain in `gain_step`.
 
-    Leaves the steps of bias and gain in `normalization`. The step is dense: control moves inactive units too.
+    The step is dense: control moves inactive units too.
     """
-    n, step, gain = network.strides[layer + 1], scratch.step[layer + 1], normalization.gain[layer]
+    if layer + 1 == len(run.network.starts):
+        same_step(None, run, layer)
+        return
+    n, step, shift, gain = (
+        run.network.strides[layer + 1],
+        run.scratch.step[layer + 1],
+        run.scratch.shift,
+        run.network.gains[layer],
+    )
     y, inverse = normalization.y[layer], normalization.inverse[layer]
     error_y, error_1 = normalization.error_y[layer], normalization.error_1[layer]
     number, rate = step.dtype.type, normalization.constants[0]
     zero, smallest = number(0), number(SMALLEST)
     for j in range(n):
-        normalization.shift_step[j] = step[j]
+        shift[j] = step[j]
     for j in range(n):
         normalization.gain_step[j] = step[j] * y[j]
     for j in range(n):
@@ -62,14 +147,23 @@ def control(network: Network, normalization: Normalization, scratch: Scratch, la
         error_1[j] = error if abs(error) > smallest else error * zero
 
 
+@update_gains.of(Normalization)
 @inlined
-def renew_normalization(normalization: Normalization, layer: int, unit: int) -> None:
-    """As at the beginning, for a replaced unit."""
-    normalization.gain[layer, unit] = 1
+def update_gain(normalization: Normalization, run: Run, optimizer: Any, layer: int) -> None:
+    if layer + 1 < len(run.network.starts):
+        moments = (normalization.first, normalization.root)
+        update_vector(optimizer, run, run.network.gains, moments, normalization.gain_step, layer)
+
+
+@forget_unit.of(Normalization)
+@inlined
+def forget_statistics(normalization: Normalization, run: Run, layer: int, unit: int) -> None:
+    """As at the beginning."""
+    run.network.gains[layer, unit] = 1
     normalization.mean[layer, unit] = 0
     normalization.variance[layer, unit] = 1
     normalization.error_y[layer, unit] = 0
     normalization.error_1[layer, unit] = 0
-    if normalization.first.shape[0] > 0:
+    if len(normalization.first) > 0:
         normalization.first[layer, unit] = 0
         normalization.root[layer, unit] = 0

@@ -6,16 +6,14 @@ import numpy as np
 from numba.extending import overload
 
 from cbp_experiments.compiling import inlined
-from cbp_experiments.engines.compiled.structures import Network, Scratch
+from cbp_experiments.engines.compiled.structures import Run
 
 
 @inlined
-def softmax_step(
-    network: Network, scratch: Scratch, labels: np.ndarray, example: int, step_size: float
-) -> tuple[Any, bool]:
+def softmax_step(run: Run, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
     """Cross-entropy of the logits and whether they are right; the last layer's step_size x gradient in scratch.step."""
-    last = len(network.starts)
-    logits, step, classes = scratch.h[last], scratch.step[last], network.sizes[last]
+    last = len(run.network.starts)
+    logits, step, classes = run.scratch.h[last], run.scratch.step[last], run.network.sizes[last]
     label, best = labels[example], 0
     for k in range(1, classes):
         if logits[k] > logits[best]:
@@ -32,12 +30,10 @@ def softmax_step(
 
 
 @inlined
-def squared_step(
-    network: Network, scratch: Scratch, targets: np.ndarray, example: int, step_size: float
-) -> tuple[Any, bool]:
+def squared_step(run: Run, targets: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
     """The squared error, a mean over outputs; likewise."""
-    last = len(network.starts)
-    outputs, step, n = scratch.h[last], scratch.step[last], network.sizes[last]
+    last = len(run.network.starts)
+    outputs, step, n = run.scratch.h[last], run.scratch.step[last], run.network.sizes[last]
     loss = 0.0
     for k in range(n):
         error = outputs[k] - targets[example, k]
@@ -46,16 +42,14 @@ def squared_step(
     return loss, False
 
 
-def output_step(
-    network: Network, scratch: Scratch, labels: np.ndarray, example: int, step_size: float
-) -> tuple[Any, bool]:
+def output_step(run: Run, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
     """By labels `[N]` cross-entropy, by targets `[N, outputs]` the squared error."""
     kind = softmax_step if labels.ndim == 1 else squared_step
-    return kind(network, scratch, labels, example, step_size)
+    return kind(run, labels, example, step_size)
 
 
 @overload(output_step, inline="always")
-def _output_step(network, scratch, labels, example, step_size):  # type: ignore[no-untyped-def]  # numba's: as below
+def _output_step(run, labels, example, step_size):  # type: ignore[no-untyped-def]  # numba's: as below
     """The same where types are known: one of them is compiled."""
     kind = softmax_step if labels.ndim == 1 else squared_step
-    return lambda network, scratch, labels, example, step_size: kind(network, scratch, labels, example, step_size)
+    return lambda run, labels, example, step_size: kind(run, labels, example, step_size)
