@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -137,6 +138,29 @@ def test_the_online_engine_says_that_it_does_not_know_a_mechanism(run: Run, caps
         run(recipe("mechanism=noise"), "engine=online")
     assert stopped.value.code == 2
     assert "it has no compiled half of Noise (learner.noise)" in capsys.readouterr().err
+
+
+def test_a_compiled_half_is_one_file_more_and_a_line_in_a_table(tmp_path: Path) -> None:
+    """In a copy of the package: there the mechanism runs on both engines, with the same losses but for rounding."""
+    for part in ("cbp_experiments", "conf"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for path, text in files("CONTRIBUTING.md").items():
+        if Path(path).stem == "ceiling":
+            (tmp_path / path).write_text(text, encoding="utf-8")
+    (line,) = [text for language, text in blocks("CONTRIBUTING.md") if language == "python" and "Half(" in text]
+    table = tmp_path / "cbp_experiments" / "engines" / "abilities.py"
+    before, after = table.read_text(encoding="utf-8").split("HALVES: dict[type[Part], Half] = {\n")
+    imported = "from cbp_experiments.learners.ceiling import Ceiling\n\n"
+    table.write_text(f"{before}{imported}HALVES: dict[type[Part], Half] = {{\n    {line}{after}", encoding="utf-8")
+    losses = {}
+    for engine in ("online", "ensemble"):
+        command = [*shlex.split(recipe("mechanism=ceiling").removeprefix("python ")), *SMALL]
+        command += [f"engine={engine}", "learner.ceiling.limit=0.1", f"results_dir={engine}"]
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        frame = load_experiment(tmp_path / engine / "permuted_mnist")
+        losses[engine] = frame.set_index(["seed", "task"])["loss"]
+    assert (losses["online"] - losses["ensemble"]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("engine", ["online", "ensemble"])
