@@ -23,6 +23,16 @@ class Score:
         """Of an axis or a column: "accuracy %"."""
         return f"{self.words} {self.unit}".strip()
 
+    @property
+    def title(self) -> str:
+        """How an axis or a column begins: "Accuracy"."""
+        return self.words.capitalize()
+
+    @property
+    def in_brackets(self) -> str:
+        """Its unit there: " (%)"."""
+        return f" ({self.unit})" if self.unit else ""
+
     def better_first(self, value: float) -> float:
         """A key that sorts the better value first."""
         return -value if self.higher_is_better else value

@@ -1,4 +1,4 @@
-"""How much each method depends on its hyperparameter (paper figure 8): accuracy of every setting that tuning tried."""
+"""How much each method depends on its hyperparameter (paper figure 8): the score of every setting that tuning tried."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from cbp_experiments.analysis.statistics import t_intervals
 from cbp_experiments.analysis.tenths import show
 from cbp_experiments.analysis.tuning import Axis, axis_of, towards_one
 from cbp_experiments.figures import style
+from cbp_experiments.scores import score_of
 
 LEARNERS = TUNED_LEARNERS
 HYPERPARAMETERS = {
@@ -24,7 +25,7 @@ HYPERPARAMETERS = {
 }
 WIDTH = 2.2  # of a panel, inches
 CHARACTER, GAP = 0.075, 0.09  # inches, of the labels along an axis
-FENCE = 1.5  # quartile ranges below the lower quartile: lower settings are outside of the axes
+FENCE = 1.5  # quartile ranges beyond the worse quartile: settings worse than that are outside of the axes
 STAR: dict[str, Any] = {
     "marker": "*",
     "linestyle": "",
@@ -47,21 +48,23 @@ def fig8(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def bounds(frame: pd.DataFrame) -> tuple[float, float]:
-    """The range of the y axes: up to the best run, down to the worst setting that is not far below the others."""
-    settings = frame["run"].str.rpartition("_seed")[0]
-    means = frame.groupby(settings)["accuracy"].mean().dropna()
+    """The range of the y axes: from the best run to the worst setting that is not far worse than the others."""
+    score = score_of(frame.columns)
+    upwards = frame[score.column] if score.higher_is_better else -frame[score.column]
+    means = upwards.groupby(frame["run"].str.rpartition("_seed")[0]).mean().dropna()
     if means.empty:
-        return 0.0, 100.0
+        return 0.0, score.factor
     lower, upper = means.quantile([0.25, 0.75])
-    low = means[means >= lower - FENCE * (upper - lower)].min()
-    margin = max(0.5, 0.06 * (frame["accuracy"].max() - low))
-    return float(low - margin), float(frame["accuracy"].max() + margin)
+    worst, best = means[means >= lower - FENCE * (upper - lower)].min(), upwards.max()
+    margin = max(0.5 * 10.0 ** -(score.decimals - 2), 0.06 * (best - worst))
+    low, high = float(worst - margin), float(best + margin)
+    return (low, high) if score.higher_is_better else (-high, -low)
 
 
 def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
-    """One learner: accuracy over its hyperparameter, a line for each step size; a dot is a seed, a star the choice.
+    """One learner: its score over its hyperparameter, a line for each step size; a dot is a seed, a star the choice.
 
-    A setting below the axes is a triangle at their bottom; one of which a run diverged is not drawn.
+    A setting outside of the axes is a triangle at their edge; one of which a run diverged is not drawn.
     """
     title = style.LABELS[learner]
     if rows.empty:
@@ -76,7 +79,8 @@ def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
         one_line(ax, group, axis.key, at, ", ".join(map(tick, values)), colour)
     chosen = rows[rows["chosen"]]
     if len(chosen):
-        ax.plot(at[chosen[axis.key].iloc[0]], chosen["accuracy"].mean(), color=style.colour(learner), zorder=5, **STAR)
+        score = chosen[score_of(rows.columns).column].mean()
+        ax.plot(at[chosen[axis.key].iloc[0]], score, color=style.colour(learner), zorder=5, **STAR)
     ticks = labelled([(place, tick(value)) for value, place in at.items()])
     ax.set_xticks(*map(list, zip(*ticks, strict=True)))
     ax.margins(x=0.08)
@@ -95,7 +99,8 @@ def one_line(
     ax: Axes, rows: pd.DataFrame, key: str, at: dict[object, float], label: str, colour: tuple[float, float, float]
 ) -> None:
     """The settings that differ in `key` alone: their means and 95 % t intervals, a dot for each seed."""
-    table = rows.pivot(index=key, columns="seed", values="accuracy")
+    score = score_of(rows.columns)
+    table = rows.pivot(index=key, columns="seed", values=score.column)
     whole = table[~rows.groupby(key)["status"].agg(lambda status: (status == "diverged").any())]
     found, x = t_intervals(whole), [at[value] for value in whole.index]
     ax.plot(x, found["mean"], color=colour, linewidth=1.6, label=label or "_line")
@@ -103,8 +108,9 @@ def one_line(
         ax.plot(x, whole[seed], "o", color=colour, markersize=2.5, alpha=0.6, label="_seed")
     ax.vlines(x, found["low"], found["high"], color=colour, linewidth=1.0, alpha=0.7)
     bottom, top = ax.get_ylim()
-    below = [place for place, mean in zip(x, found["mean"], strict=True) if mean < bottom]
-    ax.plot(below, [bottom + 0.03 * (top - bottom)] * len(below), "v", color=colour, markersize=6, label="_below")
+    edge, inside, mark = (bottom, top, "v") if score.higher_is_better else (top, bottom, "^")
+    outside = [place for place, mean in zip(x, found["mean"], strict=True) if not bottom <= mean <= top]
+    ax.plot(outside, [edge + 0.03 * (inside - edge)] * len(outside), mark, color=colour, markersize=6, label="_outside")
 
 
 def places(values: pd.Series) -> dict[object, float]:
@@ -145,18 +151,20 @@ def named(axis: Axis) -> str:
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """The eight panels, all with one range of accuracies, and a legend of the marks."""
+    """The eight panels, all with one range of scores, and a legend of the marks."""
+    score = score_of(frame.columns)
+    outside, mark = ("below the axis", "v") if score.higher_is_better else ("above the axis", "^")
     with matplotlib.rc_context(style.RC):
         drawn = Figure(figsize=(10.0, 6.0), layout="constrained")
         axes = fig8(frame, drawn.subplots(2, 4, sharey=True).ravel())
         for ax in axes[::4]:
-            ax.set_ylabel("Accuracy over all tasks (%)")
+            ax.set_ylabel(f"{score.title} over all tasks{score.in_brackets}")
         grey: dict[str, Any] = {"color": "#666666"}
         marks = {
             "a step size (named above the panel)": Line2D([], [], linewidth=2.0, **grey),
             "a seed": Line2D([], [], marker="o", linestyle="", markersize=3, **grey),
             "the chosen setting": Line2D([], [], **grey, **STAR),
-            "below the axis": Line2D([], [], marker="v", linestyle="", **grey),
+            outside: Line2D([], [], marker=mark, linestyle="", **grey),
         }
         drawn.legend(list(marks.values()), list(marks), loc="outside upper left", ncols=len(marks), alignment="left")
         drawn.set_figheight(drawn.get_figheight() + style.LEGEND_LINE)

@@ -18,12 +18,9 @@ from cbp_experiments.report.parts import parts, template
 from cbp_experiments.report.provenance import COMMAND
 from cbp_experiments.report.tables import FINAL, FIRST, Row, methods
 from cbp_experiments.results import write_atomically
+from cbp_experiments.scores import Score, score_of
 
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-HEAD = (
-    "learner", "settings", "seeds", "accuracy % at first", "at last, 95 % interval",
-    "CBP minus it, 95 % interval, p", "dead units %", "effective rank %", "collapsed",
-)  # fmt: skip
 DEAD, RANK = 3, 5  # columns of `methods`
 
 
@@ -59,13 +56,21 @@ def table(source: Evidence) -> str:
     rows = [] if source.frame is None else methods(source.frame)
     if source.frame is None or not rows:
         return f"No runs yet: `{COMMAND}{source.name}`"
-    lines = [HEAD, ["---"] * len(HEAD), *map(cells, rows)]
+    titles = head(score_of(source.frame.columns))
+    lines = [titles, ["---"] * len(titles), *map(cells, rows)]
     missing = f" Missing: {source.gaps}." if source.gaps else ""
     return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"{about(source.frame)}{missing}"])
 
 
+def head(score: Score) -> list[str]:
+    return [
+        "learner", "settings", "seeds", f"{score.label} at first", "at last, 95 % interval",
+        "CBP minus it, 95 % interval, p", "dead units %", "effective rank %", "collapsed",
+    ]  # fmt: skip
+
+
 def cells(row: Row) -> list[str]:
-    """The cells of a row, in the order of HEAD."""
+    """The cells of a row, in the order of `head`."""
     final = row.cells[FINAL]
     between = f" [{final.interval.replace(' to ', ', ')}]" if final.interval else ""
     return [

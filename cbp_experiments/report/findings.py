@@ -12,10 +12,11 @@ import pandas as pd
 from cbp_experiments.analysis.statistics import no_interval
 from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, against, changes, last_by_seed
+from cbp_experiments.scores import SCORES
 
 KEPT = 1.0  # percentage points of accuracy that may be lost where it is said to be kept
 UNITS = {
-    "accuracy": ("accuracy", " %", 2),
+    **{score.column: (score.words, f" {score.unit}".rstrip(), score.decimals) for score in SCORES.values()},
     "dead_units": ("dead units", " %", 2),
     "weight_magnitude": ("mean |weight|", "", 4),
     "effective_rank": ("effective rank", " %", 2),
@@ -128,12 +129,17 @@ def _from_to(c: Change, metric: str) -> str:
 def moved(c: Change, metric: str, tests: int = 0) -> str:
     """The difference, its interval, how many seeds lie on its side; p, corrected for so many `tests`, if any."""
     found = c.difference
-    points = " points" if UNITS[metric][1] else ""
+    points = points_of(metric)
     if not c.known:
         return f"{spread(c, metric)}{points} ({no_interval(found.n)})"
     side = f"lower in {found.below}" if found.mean < 0 else f"higher in {found.above}"
     text = f"{spread(c, metric)}{points}, {side} of {found.n} seeds"
     return f"{text}, {p_value(c)}{_tests(tests)}" if tests else text
+
+
+def points_of(metric: str) -> str:
+    """What stands behind a difference."""
+    return " points" if UNITS[metric][1] else ""
 
 
 def spread(c: Change, metric: str) -> str:

@@ -17,8 +17,9 @@ from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
 from cbp_experiments.report.docs import write_docs
 from cbp_experiments.report.parts import VERDICTS, Drawn, gaps, parts, template
-from cbp_experiments.report.tables import COLUMNS, Row, methods
+from cbp_experiments.report.tables import Row, columns, methods
 from cbp_experiments.results import results_dir_option, write_atomically
+from cbp_experiments.scores import score_of
 
 TABLES = (
     *(f"permuted_mnist/{name}" for name in ("tuned", "methods", "tuned_published_size")),
@@ -32,6 +33,7 @@ class Table:
 
     experiment: str
     caption: str
+    columns: Sequence[str]
     rows: list[Row]
     missing: list[str]
 
@@ -39,7 +41,8 @@ class Table:
 def table(source: Evidence, results_dir: Path) -> Table:
     rows = [] if source.frame is None else methods(source.frame)
     facts = "" if source.frame is None else about(source.frame)
-    return Table(source.name, facts, rows, gaps(source, results_dir))
+    score = score_of(() if source.frame is None else source.frame.columns)
+    return Table(source.name, facts, columns(score), rows, gaps(source, results_dir))
 
 
 def png(drawn: Drawn) -> str:
@@ -82,7 +85,6 @@ def page(results_dir: Path, load: Load) -> str:
         parts=found,
         pictures={part.name: [(png(drawn), words(drawn)) for drawn in part.drawn] for part in found},
         tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],
-        columns=COLUMNS,
         sizes=sizes(sources),
         verdicts=VERDICTS,
         at_published=PUBLISHED,

@@ -1,6 +1,6 @@
 """What a tuning says of how much learners depend on their hyperparameter, at the step size that is chosen.
 
-A `frame` is what `evidence.load_tuning` returns. Accuracy is that over all tasks, on the tuning seeds; differences are
+A `frame` is what `evidence.load_tuning` returns. The score is that over all tasks, on the tuning seeds; differences are
 paired by seed. The best setting is chosen on the same seeds, which makes the others look a little worse than they are.
 """
 
@@ -13,7 +13,8 @@ from cbp_experiments.analysis.tenths import show
 from cbp_experiments.analysis.tuning import Axis, axis_of
 from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, change, corrected
-from cbp_experiments.report.findings import Finding, label, moved
+from cbp_experiments.report.findings import UNITS, Finding, label, moved, points_of
+from cbp_experiments.scores import Score, score_of
 
 ROUNDING = 1 + 1e-9
 DECADE = 10 * ROUNDING
@@ -23,10 +24,11 @@ DECADE = 10 * ROUNDING
 class Profile:
     """A learner along its hyperparameter, all else as in the chosen setting.
 
-    table: accuracy `[seeds, values]`, of the values, ascending, of which no run diverged; best: the chosen one.
+    table: its score `[seeds, values]`, of the values, ascending, of which no run diverged; best: the chosen one.
     """
 
     learner: str
+    score: Score
     axis: Axis
     others: dict[str, object]
     table: pd.DataFrame
@@ -48,9 +50,10 @@ class Profile:
 
     @property
     def spread(self) -> pd.Series:
-        """By seed, how far the worst of `near` (on the mean of the seeds) lies below the best."""
-        worst = self.table[self.near].mean().idxmin()
-        return self.table[self.best] - self.table[worst]
+        """By seed, how far the worst of `near` (on the mean of the seeds) is from the best."""
+        means = self.table[self.near].mean()
+        worst = means.idxmin() if self.score.higher_is_better else means.idxmax()
+        return (self.table[self.best] - self.table[worst]) * (1 if self.score.higher_is_better else -1)
 
     @property
     def reaches(self) -> bool:
@@ -62,18 +65,19 @@ def profile(frame: pd.DataFrame, learner: str) -> Profile | None:
     """None where nothing is chosen."""
     rows = frame[frame["learner.name"] == learner]
     chosen = rows[rows["chosen"]]
-    if chosen.empty or chosen["accuracy"].isna().all():
+    score = score_of(frame.columns)
+    if chosen.empty or chosen[score.column].isna().all():
         return None
     axis = axis_of(rows)
     others = {key: chosen[key].iloc[0] for key in axis.others}
     for key, value in others.items():
         rows = rows[rows[key] == value]
-    table = rows.pivot(index="seed", columns=axis.key, values="accuracy").dropna(axis=1)
-    return Profile(learner, axis, others, table, chosen[axis.key].iloc[0])
+    table = rows.pivot(index="seed", columns=axis.key, values=score.column).dropna(axis=1)
+    return Profile(learner, score, axis, others, table, chosen[axis.key].iloc[0])
 
 
 def comes_down(frame: pd.DataFrame) -> list[Finding]:
-    """For each learner, whether the lowest and the highest value tried are below the best; the paper has no claim."""
+    """For each learner, whether the lowest and the highest value tried are worse than the best. No claim."""
     order = [name for name in style.COLOURS if name in set(frame["learner.name"])]
     profiles = [found for name in order if (found := profile(frame, name))]
     return [_sides(found) for found in profiles]
@@ -82,12 +86,18 @@ def comes_down(frame: pd.DataFrame) -> list[Finding]:
 def _sides(of: Profile) -> Finding:
     values, best = list(of.table), of.table[of.best]
     ends = {value: change("", best, of.table[value]) for value in (values[0], values[-1]) if value != of.best}
-    parts = [f"at {show(value)} {moved(c, 'accuracy')}" for value, c in ends.items()]
+    parts = [f"at {show(value)} {moved(c, of.score.column)}" for value, c in ends.items()]
     edge = "" if len(ends) == 2 else f"; {show(of.best)} is at the edge of what was tried"
-    still = [show(value) for value, c in ends.items() if not c.falls]
-    down = "it comes down on both sides" if len(ends) == 2 else "it comes down on the other side"
-    verdict = f"it has not come down at {' and '.join(still)}" if still else down
-    text = f"{of.name}: best with {of.key} {show(of.best)}, {best.mean():.2f} % over all tasks"
+    up = of.score.higher_is_better
+    still = [show(value) for value, c in ends.items() if not (c.falls if up else c.rises)]
+    turns, turned = ("comes down", "come down") if up else ("goes up", "gone up")
+    verdict = (
+        f"it has not {turned} at {' and '.join(still)}"
+        if still
+        else (f"it {turns} on both sides" if len(ends) == 2 else f"it {turns} on the other side")
+    )
+    _, unit, decimals = UNITS[of.score.column]
+    text = f"{of.name}: best with {of.key} {show(of.best)}, {best.mean():.{decimals}f}{unit} over all tasks"
     return Finding(f"{'; '.join([text, *parts])}{edge}{f': {verdict}' if ends else ''}.", None, claim=False)
 
 
@@ -102,9 +112,11 @@ def steadier(frame: pd.DataFrame, learner: str, others: Sequence[str]) -> list[F
 
 
 def _steadier(ours: Profile, theirs: Profile, c: Change, tests: int) -> Finding:
+    column, decimals = ours.score.column, ours.score.decimals
     text = (
-        f"Within a factor of ten of its best value, from the best to the worst: {_of(ours)} {c.last:.2f} points, "
-        f"{_of(theirs)} {c.start:.2f} points; {moved(c, 'accuracy', tests)}"
+        f"Within a factor of ten of its best value, from the best to the worst: "
+        f"{_of(ours)} {c.last:.{decimals}f}{points_of(column)}, "
+        f"{_of(theirs)} {c.start:.{decimals}f}{points_of(column)}; {moved(c, column, tests)}"
     )
     apart = "" if c.falls or c.rises or not c.known else ": not apart"
     short = [each for each in (ours, theirs) if not each.reaches]

@@ -11,6 +11,7 @@ from cbp_experiments.analysis.tenths import collapsed, ends, show
 from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, change, corrected
 from cbp_experiments.report.findings import UNITS, p_value, spread
+from cbp_experiments.scores import ACCURACY, Score, score_of
 
 WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
 # Of each learner, beside the step size, what its published and its tuned settings differ in; and the words for it.
@@ -42,7 +43,7 @@ class Row:
     """A setting: its name, colour and values, the number of complete runs, how many of them collapsed.
 
     collapsed: empty where none did; unknown: the runs do not say at which accuracy they would have. cells: a cell a
-    column of COLUMNS. difference: of accuracy in the last tenth, CBP minus this setting, paired by seed, with the p
+    column of `columns`. difference: of the score in the last tenth, CBP minus this setting, paired by seed, with the p
     value after Holm's correction; empty where there is no CBP.
     """
 
@@ -56,45 +57,43 @@ class Row:
     difference: str
 
 
-COLUMNS = (
-    "Accuracy, first tenth (%)",
-    "Accuracy, all tasks (%)",
-    "Accuracy, last tenth (%)",
-    "Dead units (%)",
-    "Mean |weight|",
-    "Effective rank (%)",
-)
 FIRST, FINAL = 0, 2  # columns; the second ranks the rows
 
 
+def columns(score: Score) -> tuple[str, ...]:
+    """The titles of a row's cells."""
+    of_score = [f"{score.title}, {when}{score.in_brackets}" for when in ("first tenth", "all tasks", "last tenth")]
+    return (*of_score, "Dead units (%)", "Mean |weight|", "Effective rank (%)")
+
+
 def methods(frame: pd.DataFrame) -> list[Row]:
-    """A row a setting, by accuracy over the last tenth of the tasks; the last three columns are of that tenth, too.
+    """A row a setting, by its score over the last tenth of the tasks; the last three columns are of that tenth, too.
 
     Means over the complete runs, collapsed ones included, with 95 % t intervals over seeds.
     """
-    curves = style.curves(frame)
+    curves, score = style.curves(frame), score_of(frame.columns)
     rows = []
-    for curve, difference in zip(curves, differences(curves), strict=True):
+    for curve, difference in zip(curves, differences(curves, score), strict=True):
         runs = frame[frame["run"].isin(curve.rows["run"]) & (frame["status"] == "complete")]
         if len(runs):
-            accuracy = ends(runs, "accuracy")
-            average = runs.groupby("run")["accuracy"].mean()
+            scores = ends(runs, score.column)
+            average = runs.groupby("run")[score.column].mean()
             cells = [
-                *(_cell(values, 2) for values in (accuracy["first"], average, accuracy["last"])),
+                *(_cell(values, score.decimals) for values in (scores["first"], average, scores["last"])),
                 *(_cell(ends(runs, metric)["last"], UNITS[metric][2]) for metric in WITHIN),
             ]
             row = Row(
                 name=curve.name,
                 colour=style.colour(curve.learner),
                 settings=values_of(curve.learner, runs),
-                seeds=len(accuracy),
+                seeds=len(scores),
                 collapsed=collapsed(runs),
-                unknown="classes" not in runs or bool(runs["classes"].isna().any()),
+                unknown=score == ACCURACY and ("classes" not in runs or bool(runs["classes"].isna().any())),
                 cells=cells,
                 difference=difference,
             )
-            rows.append((float(accuracy["last"].mean()), row))
-    rows.sort(key=lambda row: -row[0])
+            rows.append((score.better_first(float(scores["last"].mean())), row))
+    rows.sort(key=lambda row: row[0])
     if rows:
         best = rows[0][1].cells
         best[FINAL] = replace(best[FINAL], best=True)
@@ -108,21 +107,21 @@ def values_of(learner: str, runs: pd.DataFrame) -> str:
     return ", ".join(f"{word} {show(value)}" for word, value in values)
 
 
-def differences(curves: Sequence[style.Curve]) -> list[str]:
+def differences(curves: Sequence[style.Curve], score: Score) -> list[str]:
     """CBP minus each of the curves, in words; nothing for itself, and where there is no CBP."""
     ours = next((curve for curve in curves if curve.learner == REFERENCE), None)
     if ours is None:
         return [""] * len(curves)
-    last = [ends(curve.rows, "accuracy").set_index("seed")["last"] for curve in curves]
+    last = [ends(curve.rows, score.column).set_index("seed")["last"] for curve in curves]
     (reference,) = [values for curve, values in zip(curves, last, strict=True) if curve is ours]
     others = [values.iloc[:0] if values is reference else values for values in last]  # it is no test against itself
-    return [_difference(c) for c in corrected([change("", values, reference) for values in others])]
+    return [_difference(c, score.column) for c in corrected([change("", values, reference) for values in others])]
 
 
-def _difference(c: Change) -> str:
+def _difference(c: Change, metric: str) -> str:
     if not c.known:
-        return f"{spread(c, 'accuracy')} ({no_interval(c.difference.n)})" if c.seeds else ""
-    return f"{spread(c, 'accuracy')}, {p_value(c)}{'' if c.rises or c.falls else ': not apart'}"
+        return f"{spread(c, metric)} ({no_interval(c.difference.n)})" if c.seeds else ""
+    return f"{spread(c, metric)}, {p_value(c)}{'' if c.rises or c.falls else ': not apart'}"
 
 
 def _cell(values: pd.Series, decimals: int) -> Cell:

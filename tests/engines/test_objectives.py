@@ -13,7 +13,7 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.networks import MLP
 from cbp_experiments.scores import SQUARED_ERROR
 from cbp_experiments.streams import SQUARED, Objective, Task, examples_of, lengths, updates_of
-from cbp_experiments.training.estimate import estimate
+from cbp_experiments.training import estimate as estimates
 from tests.problems import BP, CBP, tiny_problem
 from tests.recording import Recorded, RecordedEnsemble, RecordedRun, learn_all
 
@@ -187,8 +187,10 @@ def test_a_task_of_another_length_than_the_stream_says_is_refused(engine: str) -
         ENGINES[engine](problem).run_task(0, lambda updates: None)
 
 
-def test_the_estimate_counts_what_is_left() -> None:
-    """A run that has the long task behind it needs less time than one that has it before it."""
+def test_the_estimate_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that has the long task behind it needs less time than one that has it before it; at 1,000 examples/s."""
+    monkeypatch.setattr(estimates, "seconds_of_a_task", lambda problem, engine, seeds, examples: examples / 1000)
     long_first, long_last = (problem_of(Sums(spans)) for spans in ((2000, 10, 10), (10, 10, 2000)))
     engine = choose_engine(long_first)
-    assert estimate(long_first, engine, [0], [2]) < estimate(long_last, engine, [0], [2])
+    assert estimates.estimate(long_first, engine, [0], [2]) == pytest.approx(0.02)
+    assert estimates.estimate(long_last, engine, [0], [2]) == pytest.approx(2.01)

@@ -24,6 +24,7 @@ from cbp_experiments.figures.fig5 import fig5
 from cbp_experiments.figures.fig6 import fig6
 from cbp_experiments.figures.fig7 import fig7
 from cbp_experiments.figures.fig8 import LEARNERS, bounds, fig8, labelled, places, tick
+from cbp_experiments.figures.fig8 import figure as figure8
 from cbp_experiments.figures.style import colour
 from cbp_experiments.streams.permuted_mnist import PermutedMNIST
 from tests.figures.frames import mean_lines, run, x, y
@@ -208,11 +209,19 @@ def test_settings_far_below_the_others_are_outside_of_figure_8() -> None:
     # Quartiles 80 and 82: below 77 is out. The best run has 84, and 6 % of 84 - 80 are less than half a point.
     assert bounds(frame) == (79.5, 84.5)
     ax = fig8(frame, axes(8))[LEARNERS.index("l2")]
-    (below,) = [line for line in ax.lines if line.get_label() == "_below"]
+    (below,) = [line for line in ax.lines if line.get_label() == "_outside"]
     assert (*x(below), *y(below)) == pytest.approx((-6, 79.65))
     lost = frame.assign(status="diverged", accuracy=np.nan)
     assert bounds(lost) == (0.0, 100.0)
     fig8(lost, axes(8))
+    errors = frame.assign(squared_error=100 - frame["accuracy"]).drop(columns="accuracy")  # upside down
+    assert bounds(errors) == pytest.approx((15.76, 20.24))
+    ax = fig8(errors, axes(8))[LEARNERS.index("l2")]
+    (above,) = [line for line in ax.lines if line.get_label() == "_outside"]
+    assert above.get_marker() == "^"
+    assert (*x(above), *y(above)) == pytest.approx((-6, 20.24 - 0.03 * 4.48))
+    drawn = figure8(errors)
+    assert drawn.axes[0].get_ylabel() == "Squared error over all tasks"
 
 
 def test_figure_8_shows_ratios_as_even_steps_and_ties_as_one_axis() -> None:

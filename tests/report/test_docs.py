@@ -14,6 +14,7 @@ from cbp_experiments.report import docs, page, parts
 from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS, Section
 from cbp_experiments.report.tables import methods
+from cbp_experiments.scores import ACCURACY
 from tests.figures.frames import ending, run, seeds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,7 +151,7 @@ def test_a_table_says_what_the_learners_are_and_how_far_cbp_is_from_each() -> No
         ]
     ).assign(scale="laptop")
     *lines, empty, facts = docs.table(Evidence("mine", frame)).splitlines()
-    assert lines[:2] == [f"| {' | '.join(docs.HEAD)} |", f"| {' | '.join(['---'] * 9)} |"]
+    assert lines[:2] == [f"| {' | '.join(docs.head(ACCURACY))} |", f"| {' | '.join(['---'] * 9)} |"]
     assert lines[2:] == [
         "| CBP | step 0.003, rate 0.0001 | 3 | 80.00 | 80.00 [80.00, 80.00] | – | 20.50 | – | 0 |",
         "| BP | step 0.01 | 3 | 76.50 | 76.50 [75.26, 77.74] | +3.50 [+2.26, +4.74], p = 0.013 | 20.50 | – | 0 |",

@@ -198,6 +198,27 @@ def test_whether_accuracy_comes_down_on_both_sides() -> None:
     assert comes_down(tuning("l2", "learner.weight_decay", L2, best=1.0)) == []
 
 
+def errors(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same runs upside down."""
+    return frame.assign(squared_error=1 - frame["accuracy"] / 100).drop(columns="accuracy")
+
+
+def test_errors_go_up_on_both_sides() -> None:
+    cbp = errors(tuning("cbp", "learner.replacement_rate", CBP, best=1e-4))
+    assert only(comes_down(cbp)).text == (
+        "CBP: best with replacement rate 0.0001, 0.1900 over all tasks; "
+        "at 1e-05 +0.0100 [+0.0100, +0.0100], higher in 3 of 3 seeds; "
+        "at 0.01 +0.2000 [+0.2000, +0.2000], higher in 3 of 3 seeds: it goes up on both sides."
+    )
+    l2 = errors(tuning("l2", "learner.weight_decay", L2, best=1e-2))
+    steady = only(steadier(pd.concat([cbp, l2]), "cbp", ["l2"]))
+    assert steady.agrees
+    assert (
+        "CBP (replacement rate 1e-05 to 0.001) 0.0200, L2 (weight decay 0.001 to 0.01) 0.0500; "
+        "−0.0300 [−0.0300, −0.0300], lower in 3 of 3 seeds" in steady.text
+    )
+
+
 def test_steadiness_is_within_a_factor_of_ten_of_the_best() -> None:
     cbp = tuning("cbp", "learner.replacement_rate", CBP, best=1e-4)
     l2 = tuning("l2", "learner.weight_decay", L2, best=1e-2)

@@ -12,9 +12,10 @@ from cbp_experiments.figures.draw import PAPER
 from cbp_experiments.report import page as page_module
 from cbp_experiments.report.page import main
 from cbp_experiments.report.sections import SECTIONS
-from cbp_experiments.report.tables import methods
+from cbp_experiments.report.tables import columns, methods
 from cbp_experiments.results import add_to_plan
 from cbp_experiments.results.tuned import Choice, write_choice, write_settings
+from cbp_experiments.scores import SQUARED_ERROR
 from cbp_experiments.words import duration
 from tests.figures.frames import line, run, seeds
 from tests.folders import folder_of, make_run
@@ -41,6 +42,10 @@ def test_the_table_of_methods() -> None:
     alone = methods(run("bp", 0, line(70, 51, 0)))[0]
     assert {cell.interval for cell in alone.cells} == {""}
     assert methods(run("bp", 0, [1.0], "incomplete")) == []
+    errors = frame.assign(accuracy=1 - frame["accuracy"] / 100).rename(columns={"accuracy": "squared_error"})
+    best, other = methods(errors)  # the lower one first
+    assert (best.name, best.cells[2].mean, other.cells[2].mean) == ("CBP", "0.1900", "0.4750")
+    assert columns(SQUARED_ERROR)[:2] == ("Squared error, first tenth", "Squared error, all tasks")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.3, "12 s"), (300, "5 min"), (12_240, "3.4 h")])
