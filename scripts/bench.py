@@ -20,7 +20,7 @@ from pathlib import Path
 import bench_conv
 import bench_online
 import torch
-from row import HEADS, Row, read_table
+from timing import HEADS, Timing, read_table
 
 from cbp_experiments.cli.compose import CONF
 from cbp_experiments.engines import cores
@@ -31,7 +31,7 @@ LEARNERS = sorted((path.stem for path in (CONF / "learner").glob("*.yaml")), key
 NETWORKS = {"mlp": bench_online, "conv": bench_conv}
 
 
-def rows(arguments: argparse.Namespace) -> Iterator[Row]:
+def rows(arguments: argparse.Namespace) -> Iterator[Timing]:
     for name, network in NETWORKS.items():
         if name in arguments.network:
             for width in network.WIDTHS:
@@ -66,7 +66,7 @@ def main() -> None:
     print(f"{platform.machine()}, {cores()} cores, torch {torch.__version__}; medians of {arguments.rounds} rounds")
     print("microseconds for one update of one run; x bp: ours, by ours of bp\n")
     print(HEADS + ("   against before" if before else ""))
-    measured: list[Row] = []
+    measured: list[Timing] = []
     for row in rows(arguments):
         measured.append(row)
         bp = {each.learner: each.ours for each in measured if (each.network, each.width) == (row.network, row.width)}

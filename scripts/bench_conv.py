@@ -9,7 +9,7 @@ import torch
 from bench_online import microseconds
 from plain_loop import PlainRun
 from problem_of import problem_of
-from row import Row
+from timing import Timing
 
 from cbp_experiments.engines import Problem, cores, limited_threads
 from cbp_experiments.engines.ensemble import Ensemble
@@ -24,7 +24,7 @@ BATCH, SIDE = 100, 32
 SETTINGS = ("data=continual_imagenet", "scale=laptop", "data.source=synthetic", "data.tasks=1", "data.epochs=5")
 
 
-def contest(name: str, width: int, rounds: int) -> Iterator[Row]:
+def contest(name: str, width: int, rounds: int) -> Iterator[Timing]:
     try:
         problem = conv_problem(f"learner={name}", f"network.width={width}")
     except ConfigError as error:
@@ -46,7 +46,7 @@ def contest(name: str, width: int, rounds: int) -> Iterator[Row]:
             with limited_threads(1):
                 times[2].append(microseconds(lambda: all_at_once(threads, groups), UPDATES * len(groups)))
     with_all, with_one, ours = map(median, times)
-    yield Row("conv", width, name, min(with_all, with_one), ours)
+    yield Timing("conv", width, name, min(with_all, with_one), ours)
 
 
 def conv_problem(*overrides: str) -> Problem:
@@ -92,7 +92,7 @@ def all_at_once(executors: list[Executor], works: list[Callable[[], object]]) ->
         done.result()
 
 
-def further(rounds: int, rows: Sequence[Row]) -> None:
+def further(rounds: int, rows: Sequence[Timing]) -> None:
     """One run on one thread, against the calls of PyTorch's convolutions that an update makes, alone."""
     with limited_threads(1):
         for width in sorted({row.width for row in rows if row.network == "conv"}):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from plain_loop import PlainRun
 from problem_of import problem_of
-from row import Row
+from timing import Timing
 
 from cbp_experiments.compiling import jit
 from cbp_experiments.engines import Problem, cores, limited_threads
@@ -24,7 +24,7 @@ UPDATES = {100: (10_000, 1_000), 2000: (400, 40)}  # width: updates a round of t
 SETTINGS = ("data=permuted_mnist", "scale=laptop", "data.tasks=1")
 
 
-def contest(name: str, width: int, rounds: int) -> Iterator[Row]:
+def contest(name: str, width: int, rounds: int) -> Iterator[Timing]:
     """No row, and a line with the reason, where the learner does not learn from single examples."""
     try:
         problem = problem_of(f"learner={name}", f"network.width={width}", *SETTINGS)
@@ -61,7 +61,7 @@ def contest(name: str, width: int, rounds: int) -> Iterator[Row]:
             with limited_threads(1):
                 times[2].append(microseconds(lambda: list(pool.map(learn, runs)), ours * workers))
     all_threads, one_thread, online = map(median, times)
-    yield Row("mlp", width, name, min(all_threads, one_thread), online)
+    yield Timing("mlp", width, name, min(all_threads, one_thread), online)
 
 
 def microseconds(work: Callable[[], object], updates: int) -> float:
@@ -70,7 +70,7 @@ def microseconds(work: Callable[[], object], updates: int) -> float:
     return (time.perf_counter() - started) / updates * 1e6
 
 
-def further(rounds: int, rows: Sequence[Row]) -> None:
+def further(rounds: int, rows: Sequence[Timing]) -> None:
     """What share of the memory's bandwidth an update takes at the largest width; the metrics' share of the time."""
     wide = [row for row in rows if row.network == "mlp" and row.width == WIDTHS[-1] and row.learner in ("bp", "cbp")]
     if wide:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from cbp_experiments.engines.arrays import sparse_examples
 from cbp_experiments.engines.base import Problem, Progress, Row
-from cbp_experiments.engines.compiled.adam_rows import Adam
-from cbp_experiments.engines.compiled.replacing import Replacement
+from cbp_experiments.engines.compiled.adam_rows import AdamArrays
+from cbp_experiments.engines.compiled.replacing import ReplacementArrays
 from cbp_experiments.engines.compiled.structures import CHUNK
 from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.engines.online import OnlineRun
@@ -106,18 +106,18 @@ class RecordedRun(OnlineRun):
         key: int,
         progress: Progress,
         events: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         assert len(order) <= CHUNK, "events are counted from the beginning of a chunk"
         units = self.problem.network.width * self.problem.network.depth
         room = (len(order) * units + 1) * self.problem.learner.replacement_rate + self.problem.network.depth
         written = np.full((int(room), 3), -1)
-        losses, hits, _ = super().learn(order, position, key, progress, written)
+        losses, hits = super().learn(order, position, key, progress, written)
         written = written[written[:, 0] >= 0]
         written[:, 0] += sum(map(len, self._losses))
         self._losses.append(losses)
         self._hits.append(hits)
         self._events.append(written)
-        return losses, hits, written
+        return losses, hits
 
     def losses(self, run: int = 0) -> np.ndarray:
         return np.concatenate(self._losses)
@@ -132,14 +132,14 @@ class RecordedRun(OnlineRun):
         sizes = self.network.sizes[1:]
         kept = {"weight": self.weights, "bias": [b[:n] for b, n in zip(self.network.biases, sizes, strict=True)]}
         if normalization := self.parts.normalization:
-            per_step = 1 if isinstance(self.parts.optimizer, Adam) else self.problem.learner.step_size
+            per_step = 1 if isinstance(self.parts.optimizer, AdamArrays) else self.problem.learner.step_size
             for name in ("gain", *NORMALIZED):
                 of_layers = self.network.gains if name == "gain" else getattr(normalization, name)
                 kept[name] = [rows[:n] for rows, n in zip(of_layers, sizes[:-1], strict=True)]
             for name in ("error_y", "error_1"):
                 kept[name] = [rows / per_step for rows in kept[name]]
         if self.problem.learner.replacement_rate:
-            replacement = self.part(Replacement)
+            replacement = self.part(ReplacementArrays)
             for name in TRACKED:
                 kept[name] = [rows[:n] for rows, n in zip(getattr(replacement, name), sizes[:-1], strict=True)]
             kept["to_replace"] = [replacement.to_replace]

@@ -8,7 +8,7 @@ import torch
 
 from cbp_experiments import metrics
 from cbp_experiments.engines.abilities import refusal
-from cbp_experiments.engines.compiled.replacing import Replacement
+from cbp_experiments.engines.compiled.replacing import ReplacementArrays
 from cbp_experiments.learners import Step
 from cbp_experiments.learners.perturbation import Perturbing
 from tests.golden_files import FOLDER, Golden, golden_files, sample
@@ -179,7 +179,7 @@ def utilities(golden: Golden, update: int, layer: int, draw: int | None = None) 
     assert drawn.permutation is not None
     position = np.argsort(drawn.permutation)
     run.learn(drawn.order[:offset], position, 0, lambda updates: None)
-    replacement = run.part(Replacement)
+    replacement = run.part(ReplacementArrays)
     replacement.to_replace[:] = -1e9  # nothing is due
     run.learn(drawn.order[offset : offset + 1], position, 0, lambda updates: None)
     units = slice(run.problem.network.width)

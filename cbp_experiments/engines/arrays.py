@@ -16,7 +16,7 @@ from cbp_experiments.streams import CROSS_ENTROPY
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
 
 
-def sparse_examples(problem: Problem) -> structures.Examples:
+def sparse_examples(problem: Problem) -> structures.SparseExamples:
     """The stream's images without their zeros, shared by all runs."""
     stream, dtype = problem.stream, np.dtype(problem.options.dtype)
     rows, features = np.nonzero(stream.images)
@@ -25,7 +25,7 @@ def sparse_examples(problem: Problem) -> structures.Examples:
     labels = stream.labels
     if problem.objective != CROSS_ENTROPY:
         labels = labels.astype(dtype).reshape(len(labels), -1)
-    return structures.Examples(starts, features.astype(np.int32), values, labels)
+    return structures.SparseExamples(starts, features.astype(np.int32), values, labels)
 
 
 def network(
@@ -54,8 +54,8 @@ def _zeros_in_lines(length: int, dtype: np.dtype) -> np.ndarray:
     return room[begin : begin + length]
 
 
-def run(network: structures.Network) -> structures.Run:
-    return structures.Run(network, _scratch(network), _draws())
+def run(network: structures.Network) -> structures.RunArrays:
+    return structures.RunArrays(network, _scratch(network), _draws())
 
 
 def parts(learner: Learner, network: structures.Network) -> structures.Parts:
@@ -82,8 +82,8 @@ def parts(learner: Learner, network: structures.Network) -> structures.Parts:
     )
 
 
-def _draws() -> structures.Draws:
-    return structures.Draws(np.zeros(1, np.uint64), np.zeros(1, np.uint64), np.zeros(0), np.zeros(1, np.int64))
+def _draws() -> structures.DrawKeys:
+    return structures.DrawKeys(np.zeros(1, np.uint64), np.zeros(1, np.uint64), np.zeros(0), np.zeros(1, np.int64))
 
 
 def _scratch(network: structures.Network) -> structures.Scratch:

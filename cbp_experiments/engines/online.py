@@ -25,7 +25,7 @@ P = TypeVar("P")
 class OnlineRun:
     """Group of one seed (engines.base.Group)."""
 
-    def __init__(self, problem: Problem, examples: structures.Examples, seed: int):
+    def __init__(self, problem: Problem, examples: structures.SparseExamples, seed: int):
         assert isinstance(problem.network, MLP)
         self.problem, self.architecture = problem, problem.network
         self.examples = examples
@@ -74,7 +74,7 @@ class OnlineRun:
             measured = self.measure(task, position)
             self.underway = self._begin(task_key(seed, task), len(drawn.order), measured)
         now = self.underway
-        losses, hits, _ = self.learn(drawn.order, position, task_key(seed, task), progress)
+        losses, hits = self.learn(drawn.order, position, task_key(seed, task), progress)
         if self.paused:
             return []
         if len(losses) < len(drawn.order):
@@ -90,16 +90,16 @@ class OnlineRun:
         key: int,
         progress: Progress,
         events: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Learn from the examples `order`: the losses and hits of each, up to the first loss that is not finite.
 
-        All draws begin with `key` (seeding.task_key).
+        All draws begin with `key` (seeding.task_key). events: filled as structures.TaskArrays has it.
         At a pause `self.underway` remains; the next call with the same `order` continues.
         """
         now = self.underway = self.underway or self._begin(key, len(order), {})
         self.run.draws.task[0] = key
         events = np.zeros((0, 3), np.int64) if events is None else events
-        drawn = structures.Task(order, position, now.losses, now.hits, events)
+        drawn = structures.TaskArrays(order, position, now.losses, now.hits, events)
         while now.done < len(order):
             begin, started = now.done, time.monotonic()
             end = min(begin + self.piece, (begin // CHUNK + 1) * CHUNK, len(order))
@@ -110,9 +110,9 @@ class OnlineRun:
             if now.done < end:
                 break
             if pause and end < len(order):
-                return now.losses[:end], now.hits[:end], events
+                return now.losses[:end], now.hits[:end]
         self.underway = None
-        return now.losses[: now.done], now.hits[: now.done], events
+        return now.losses[: now.done], now.hits[: now.done]
 
     @property
     def paused(self) -> bool:

@@ -14,9 +14,9 @@ from cbp_experiments.analysis.evidence import Evidence
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.captions import about
 from cbp_experiments.figures.draw import Load
-from cbp_experiments.report.parts import parts, template
+from cbp_experiments.report.chapters import chapters, template
 from cbp_experiments.report.provenance import COMMAND
-from cbp_experiments.report.tables import FINAL, FIRST, Row, methods
+from cbp_experiments.report.tables import FINAL, FIRST, MethodRow, methods
 from cbp_experiments.results import write_atomically
 from cbp_experiments.scores import Score, score_of
 
@@ -43,7 +43,7 @@ def write_docs(checkout: Path, load: Load, results_dir: Path) -> list[Path]:
 
 def reproduction(load: Load, results_dir: Path) -> str:
     """docs/reproduction.md: every figure of the paper, and what the runs say to it."""
-    return template("reproduction.md", keep_trailing_newline=True).render(parts=parts(load, results_dir))
+    return template("reproduction.md", keep_trailing_newline=True).render(chapters=chapters(load, results_dir))
 
 
 def filled(text: str, load: Load) -> str:
@@ -69,7 +69,7 @@ def head(score: Score) -> list[str]:
     ]  # fmt: skip
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: MethodRow) -> list[str]:
     """The cells of a row, in the order of `head`."""
     final = row.cells[FINAL]
     between = f" [{final.interval.replace(' to ', ', ')}]" if final.interval else ""

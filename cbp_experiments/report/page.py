@@ -15,9 +15,9 @@ from cbp_experiments.figures.captions import about, size
 from cbp_experiments.figures.draw import PAPER, PUBLISHED, Load, loader, picture, write_figure
 from cbp_experiments.output import guarded
 from cbp_experiments.report import provenance
+from cbp_experiments.report.chapters import VERDICTS, Drawn, chapters, gaps, template
 from cbp_experiments.report.docs import write_docs
-from cbp_experiments.report.parts import VERDICTS, Drawn, gaps, parts, template
-from cbp_experiments.report.tables import Row, columns, methods
+from cbp_experiments.report.tables import MethodRow, columns, methods
 from cbp_experiments.results import results_dir_option, write_atomically
 from cbp_experiments.scores import score_of
 
@@ -34,7 +34,7 @@ class Table:
     experiment: str
     caption: str
     columns: Sequence[str]
-    rows: list[Row]
+    rows: list[MethodRow]
     missing: list[str]
 
 
@@ -80,10 +80,10 @@ def page(results_dir: Path, load: Load) -> str:
         elsewhere = [source.problem for source in sources if source.other_scales]  # there are runs, at other scales
         none = f"no runs of the paper's experiments in {results_dir}; make some with: {command}"
         raise ConfigError(elsewhere[0] if elsewhere else none)
-    found = parts(load, results_dir)
+    found = chapters(load, results_dir)
     return template("page.html").render(
-        parts=found,
-        pictures={part.name: [(png(drawn), words(drawn)) for drawn in part.drawn] for part in found},
+        chapters=found,
+        pictures={chapter.name: [(png(drawn), words(drawn)) for drawn in chapter.drawn] for chapter in found},
         tables=[table(load(name), results_dir) for name in TABLES if name in names or load(name).frame is not None],
         sizes=sizes(sources),
         verdicts=VERDICTS,

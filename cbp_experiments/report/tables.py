@@ -39,7 +39,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """A setting: its name, colour and values, the number of complete runs, how many of them collapsed.
 
     collapsed: empty where none did; unknown: the runs do not say at which accuracy they would have. cells: a cell a
@@ -66,7 +66,7 @@ def columns(score: Score) -> tuple[str, ...]:
     return (*of_score, "Dead units (%)", "Mean |weight|", "Effective rank (%)")
 
 
-def methods(frame: pd.DataFrame) -> list[Row]:
+def methods(frame: pd.DataFrame) -> list[MethodRow]:
     """A row a setting, by its score over the last tenth of the tasks; the last three columns are of that tenth, too.
 
     Means over the complete runs, collapsed ones included, with 95 % t intervals over seeds.
@@ -82,7 +82,7 @@ def methods(frame: pd.DataFrame) -> list[Row]:
                 *(_cell(values, score.decimals) for values in (scores["first"], average, scores["last"])),
                 *(_cell(ends(runs, metric)["last"], UNITS[metric][2]) for metric in WITHIN),
             ]
-            row = Row(
+            row = MethodRow(
                 name=curve.name,
                 colour=style.colour(curve.learner),
                 settings=values_of(curve.learner, runs),

@@ -7,8 +7,8 @@ import pytest
 
 from cbp_experiments.engines import Problem, arrays
 from cbp_experiments.engines.compiled import adam as compiled
-from cbp_experiments.engines.compiled.adam_rows import Adam, ages, move_row, updates_to_fade
-from cbp_experiments.engines.compiled.structures import CHUNK, Run
+from cbp_experiments.engines.compiled.adam_rows import AdamArrays, ages, move_row, updates_to_fade
+from cbp_experiments.engines.compiled.structures import CHUNK, RunArrays
 from cbp_experiments.learners import Learner
 from tests.engines.test_equivalence import assert_engines_agree
 from tests.problems import BP, CBP, tiny_problem
@@ -29,11 +29,11 @@ def rarely_lit(learner: Learner, dtype: str = "float64") -> Problem:
     return problem
 
 
-def adam_of(learner: Learner, dtype: str) -> tuple[Run, Adam]:
+def adam_of(learner: Learner, dtype: str) -> tuple[RunArrays, AdamArrays]:
     """Its arrays in a network of 3 inputs and 4 outputs."""
     network = arrays.network([3, 4], [1.0], "relu", np.dtype(dtype))
     parts = arrays.parts(learner, network)
-    assert isinstance(parts.optimizer, Adam)
+    assert isinstance(parts.optimizer, AdamArrays)
     return arrays.run(network), parts.optimizer
 
 
@@ -166,9 +166,9 @@ def test_the_moments_of_a_resting_row_decay_with_every_update(learner: Learner) 
     runs = [RecordedRun(problem, 0) for _ in range(2)]
     for run, idle in zip(runs, (0, 60), strict=True):
         learn(run, idle)
-    assert runs[0].part(Adam).fade < 50
+    assert runs[0].part(AdamArrays).fade < 50
     n = runs[0].network.strides[1]
-    first, root = ([getattr(run.part(Adam), name)[: len(RARE) * n] for run in runs] for name in ("first", "root"))
+    first, root = ([getattr(run.part(AdamArrays), name)[: len(RARE) * n] for run in runs] for name in ("first", "root"))
     assert first[0].any()
     np.testing.assert_allclose(first[1], 0.3**60 * first[0], rtol=1e-12, atol=1e-30)
     np.testing.assert_allclose(root[1], 0.9**30 * root[0], rtol=1e-12, atol=1e-15)

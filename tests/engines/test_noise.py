@@ -8,8 +8,8 @@ from scipy import stats
 
 from cbp_experiments.engines import arrays, online
 from cbp_experiments.engines.compiled.magnitudes import Magnitudes
-from cbp_experiments.engines.compiled.noise import Noise
-from cbp_experiments.engines.compiled.replacing import Replacement
+from cbp_experiments.engines.compiled.noise import NoiseArrays
+from cbp_experiments.engines.compiled.replacing import ReplacementArrays
 from cbp_experiments.networks import MLP
 from tests.problems import BP, tiny_problem
 from tests.recording import RecordedRun
@@ -72,7 +72,7 @@ def test_noise_and_unit_replacement_together(normalization: str) -> None:
     run = RecordedRun(tiny_problem(learner, network=MLP(40, 2), task_length=200), 0)
     before = [weight.copy() for weight in run.weights]
     run.learn(np.resize(np.arange(50), 200), np.arange(20), 1, lambda updates: None)
-    replacement, magnitudes = run.part(Replacement), run.part(Magnitudes)
+    replacement, magnitudes = run.part(ReplacementArrays), run.part(Magnitudes)
     assert replacement.replaced[0] > 20
     old = [np.ones(20, bool), *(age[:40] == 200 for age in replacement.age), np.ones(4, bool)]
     assert all(old_units.sum() > 5 for old_units in old[1:3])
@@ -109,7 +109,7 @@ def test_nothing_is_owed_after_a_task() -> None:
     problem = tiny_problem(SNP, task_length=300, dtype="float32")
     whole, resumed = (online.OnlineRun(problem, arrays.sparse_examples(problem), 0) for _ in range(2))
     whole.run_task(0, lambda updates: None)
-    noise = whole.part(Noise)
+    noise = whole.part(NoiseArrays)
     assert noise.variance[0] == 0
     assert not noise.settled.any()
     resumed.load(0, whole.state(0))

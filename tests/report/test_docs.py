@@ -10,7 +10,7 @@ from cbp_experiments.analysis.evidence import Evidence
 from cbp_experiments.analysis.summaries import write_summary
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures.draw import PAPER, Load, loader
-from cbp_experiments.report import docs, page, parts
+from cbp_experiments.report import chapters, docs, page
 from cbp_experiments.report.findings import Finding
 from cbp_experiments.report.sections import SECTIONS, Section
 from cbp_experiments.report.tables import methods
@@ -74,7 +74,7 @@ def test_the_tables_of_the_readme_are_those_of_the_committed_runs(load: Load) ->
 
 def part_of(
     monkeypatch: pytest.MonkeyPatch, *findings: Finding, scale: str = "laptop", there: bool = True
-) -> parts.Part:
+) -> chapters.Chapter:
     section = Section("It falls.", lambda frames: list(findings), ("width 2000",), ("Few tasks.",))
     monkeypatch.setitem(SECTIONS, "fig3", section)
     frame = seeds("bp", 80, 70).assign(scale=scale)
@@ -82,7 +82,7 @@ def part_of(
     source = (
         Evidence("permuted_mnist/step_sizes", frame, facts=facts) if there else Evidence("x", problem="no runs in x")
     )
-    return parts.part("fig3", lambda name: source, Path("results"))
+    return chapters.chapter("fig3", lambda name: source, Path("results"))
 
 
 def test_a_reason_is_given_where_something_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +99,10 @@ def test_what_is_untested_holds_below_the_published_size(monkeypatch: pytest.Mon
 
 
 def test_badge_and_lists_are_of_the_same_findings(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = part_of(monkeypatch, YES, NO, BESIDE, YES, UNKNOWN)
-    assert (part.verdict, part.agrees) == ("agrees in 2 of 4 points, 1 cannot be said", False)
-    assert [part.found(agrees) for agrees in (True, False, None)] == [[YES, YES], [NO], [UNKNOWN]]
-    assert part.beside == [BESIDE]
+    chapter = part_of(monkeypatch, YES, NO, BESIDE, YES, UNKNOWN)
+    assert (chapter.verdict, chapter.agrees) == ("agrees in 2 of 4 points, 1 cannot be said", False)
+    assert [chapter.found(agrees) for agrees in (True, False, None)] == [[YES, YES], [NO], [UNKNOWN]]
+    assert chapter.beside == [BESIDE]
     silent = part_of(monkeypatch, BESIDE)
     assert (silent.verdict, silent.agrees, silent.reasons) == ("", True, ())
 
@@ -112,8 +112,8 @@ def section_of(text: str, figure: str) -> str:
 
 
 def test_a_figure_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    part = part_of(monkeypatch, YES, NO, UNKNOWN, BESIDE, YES)
-    monkeypatch.setattr(docs, "parts", lambda load, results_dir: [part])
+    chapter = part_of(monkeypatch, YES, NO, UNKNOWN, BESIDE, YES)
+    monkeypatch.setattr(docs, "chapters", lambda load, results_dir: [chapter])
     text = docs.reproduction(loader(Path("nowhere")), Path("nowhere"))
     assert "| [3](#figure-3) | 2 | 1 | 1 | Backpropagation on Online Permuted MNIST, seen from within |\n" in text
     assert section_of(text, "3") == (
@@ -129,7 +129,7 @@ def test_a_figure_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
         "\n**Not tested here**\n\n- Width 2000.\n"
         "\n**Likely reason.** Few tasks.\n"
     )
-    monkeypatch.setattr(docs, "parts", lambda load, results_dir: [part_of(monkeypatch, YES)])
+    monkeypatch.setattr(docs, "chapters", lambda load, results_dir: [part_of(monkeypatch, YES)])
     text = docs.reproduction(loader(Path("nowhere")), Path("nowhere"))
     for words in ("**Not shown here**", "**Cannot be said**", "**Likely reason.**", "**Missing**"):
         assert words not in text

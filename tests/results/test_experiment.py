@@ -15,7 +15,7 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import draw as drawing
 from cbp_experiments.figures.captions import caption
 from cbp_experiments.figures.panels import every_task
-from cbp_experiments.report.parts import gaps
+from cbp_experiments.report.chapters import gaps
 from cbp_experiments.results import load_experiment, read_experiment
 from cbp_experiments.results.provenance import NUMBERS
 from tests.command import TINY, call, metrics, train

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from cbp_experiments.compiling import inlined, jit
-from cbp_experiments.engines.compiled.structures import ELU, LEAKY_RELU, RELU, SWISH, TANH, Run
+from cbp_experiments.engines.compiled.structures import ELU, LEAKY_RELU, RELU, SWISH, TANH, RunArrays
 
 
 @inlined
-def activate(run: Run, layer: int) -> None:
+def activate(run: RunArrays, layer: int) -> None:
     """Turn the sums in `scratch.h[layer]` into activations; list those that the next layer has to read."""
     h, slope, kind = run.scratch.h[layer], run.scratch.slope[layer], run.network.activation
     n, zero = run.network.sizes[layer], h.dtype.type(0)
@@ -24,7 +24,7 @@ def activate(run: Run, layer: int) -> None:
 
 
 @inlined
-def list_active(run: Run, layer: int) -> None:
+def list_active(run: RunArrays, layer: int) -> None:
     """List the units of a hidden layer that the next layer has to read."""
     scratch, n = run.scratch, run.network.sizes[layer]
     h, slope, rows, x = scratch.h[layer], scratch.slope[layer], scratch.rows[layer], scratch.x[layer]

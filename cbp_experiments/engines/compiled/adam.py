@@ -15,7 +15,7 @@ import numpy as np
 
 from cbp_experiments.compiling import inlined, jit
 from cbp_experiments.engines.compiled.adam_rows import (
-    Adam,
+    AdamArrays,
     adam_pair,
     adam_row,
     ages,
@@ -36,11 +36,11 @@ from cbp_experiments.engines.compiled.hooks import (
 )
 from cbp_experiments.engines.compiled.layers import as_matrix, matrix, pass_back
 from cbp_experiments.engines.compiled.needs import all_weights_at_every_update, replaces_units
-from cbp_experiments.engines.compiled.structures import CHUNK, SMALLEST, Network, Parts, Run, Scratch
+from cbp_experiments.engines.compiled.structures import CHUNK, SMALLEST, Network, Parts, RunArrays, Scratch
 from cbp_experiments.learners import Learner, optimizers
 
 
-def build(part: optimizers.Adam, learner: Learner, network: Network) -> Adam:
+def build(part: optimizers.Adam, learner: Learner, network: Network) -> AdamArrays:
     dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
     beta1, beta2, decay = part.beta1, part.beta2, learner.weight_decay
     fade = updates_to_fade(beta1, beta2, dtype, most=CHUNK)
@@ -51,7 +51,7 @@ def build(part: optimizers.Adam, learner: Learner, network: Network) -> Adam:
     def zeros(*shape: int) -> np.ndarray:
         return np.zeros(shape, dtype)
 
-    return Adam(
+    return AdamArrays(
         step_size=dtype.type(learner.step_size),
         eager=eager,
         fade=CHUNK if decay else fade,  # whose gradient is never 0
@@ -79,15 +79,15 @@ def build(part: optimizers.Adam, learner: Learner, network: Network) -> Adam:
     )
 
 
-@step_factor.of(Adam)
+@step_factor.of(AdamArrays)
 @inlined
-def gradients_themselves(adam: Adam, run: Run) -> Any:
+def gradients_themselves(adam: AdamArrays, run: RunArrays) -> Any:
     return run.network.weights.dtype.type(1)
 
 
-@begin_step.of(Adam)
+@begin_step.of(AdamArrays)
 @inlined
-def age_corrections(adam: Adam, run: Run) -> None:
+def age_corrections(adam: AdamArrays, run: RunArrays) -> None:
     """1 - beta^t, one update later, and its inverses; a note of those of the oldest weights."""
     one = adam.betas.dtype.type(1)
     for layer in range(adam.correction1.shape[0]):
@@ -103,9 +103,9 @@ def age_corrections(adam: Adam, run: Run) -> None:
     adam.updates[0] += 1
 
 
-@update_layer.of(Adam)
+@update_layer.of(AdamArrays)
 @inlined
-def update_weights(adam: Adam, run: Run, parts: Parts, layer: int) -> None:
+def update_weights(adam: AdamArrays, run: RunArrays, parts: Parts, layer: int) -> None:
     network, scratch = run.network, run.scratch
     update_matrix(adam, network, scratch, layer)
     update_gains(parts.normalization, run, adam, layer)
@@ -115,7 +115,7 @@ def update_weights(adam: Adam, run: Run, parts: Parts, layer: int) -> None:
 
 
 @jit
-def update_matrix(adam: Adam, network: Network, scratch: Scratch, layer: int) -> None:
+def update_matrix(adam: AdamArrays, network: Network, scratch: Scratch, layer: int) -> None:
     """The weights of a layer, and what comes back to its active inputs."""
     gradient, step_size, number = scratch.step[layer + 1], adam.step_size, scratch.step.dtype.type
     zero, keep1, keep2 = number(0), adam.powers[0, 1], adam.powers[1, 1]
@@ -142,23 +142,25 @@ def update_matrix(adam: Adam, network: Network, scratch: Scratch, layer: int) ->
                 adam_row(w, first, root, i, zero, gradient, keep1, keep2, row1, row2, adam, layer)
 
 
-@update_vector.of(Adam)
+@update_vector.of(AdamArrays)
 @inlined
-def update_values(adam: Adam, run: Run, values: np.ndarray, moments: Any, step: np.ndarray, layer: int) -> None:
+def update_values(
+    adam: AdamArrays, run: RunArrays, values: np.ndarray, moments: Any, step: np.ndarray, layer: int
+) -> None:
     one, keep1, keep2 = step.dtype.type(1), adam.powers[0, 1], adam.powers[1, 1]
     first, root = moments
     adam_row(values, first, root, layer, one, step, keep1, keep2, adam.inverse1[0, 0], adam.inverse2[0, 0], adam, layer)
 
 
-@before_reading.of(Adam)
+@before_reading.of(AdamArrays)
 @inlined
-def catch_up_rows(adam: Adam, run: Run, layer: int, rows: np.ndarray, count: int) -> None:
+def catch_up_rows(adam: AdamArrays, run: RunArrays, layer: int, rows: np.ndarray, count: int) -> None:
     """The weights; their moments follow in the update."""
     catch_up(adam, run.network, layer, rows, count)
 
 
 @jit
-def catch_up(adam: Adam, network: Network, layer: int, rows: np.ndarray, count: int) -> None:
+def catch_up(adam: AdamArrays, network: Network, layer: int, rows: np.ndarray, count: int) -> None:
     if not adam.eager:
         w, first, root = (
             matrix(network, layer),
@@ -169,9 +171,9 @@ def catch_up(adam: Adam, network: Network, layer: int, rows: np.ndarray, count: 
             move_row(w, first, root, rows[q], adam.last[layer, rows[q]], adam)
 
 
-@settle.of(Adam)
+@settle.of(AdamArrays)
 @inlined
-def catch_up_all(adam: Adam, run: Run, parts: Parts) -> None:
+def catch_up_all(adam: AdamArrays, run: RunArrays, parts: Parts) -> None:
     """Bring all rows up to date, and count anew: nothing is left that a checkpoint would have to keep."""
     network, smallest = run.network, adam.constants[2]
     zero = smallest * 0
@@ -190,9 +192,9 @@ def catch_up_all(adam: Adam, run: Run, parts: Parts) -> None:
     adam.updates[0] = 0
 
 
-@forget_unit.of(Adam)
+@forget_unit.of(AdamArrays)
 @inlined
-def forget_moments(adam: Adam, run: Run, layer: int, unit: int) -> None:
+def forget_moments(adam: AdamArrays, run: RunArrays, layer: int, unit: int) -> None:
     """Those of its weights and its bias, and their counts of updates."""
     network = run.network
     n = network.strides[layer + 1]

@@ -12,7 +12,7 @@ from cbp_experiments.engines.compiled.structures import SMALLEST
 
 
 @compiles_in(3.6)
-class Adam(NamedTuple):
+class AdamArrays(NamedTuple):
     """Moments lie as the weights and biases do.
 
     The corrections 1 - beta^t, as moving averages of 1, belong to units and not to weights: a weight is as old as the
@@ -84,7 +84,7 @@ def powers(beta1: float, beta2: float, dtype: np.dtype, most: int) -> np.ndarray
 
 
 @inlined
-def sum_steps(adam: Adam) -> None:
+def sum_steps(adam: AdamArrays) -> None:
     """Take the present update up into the sums that `move_row` needs of all rows that are waiting.
 
     With the m and root s that a row had when it began to wait, it moves the weight by a m / (s + epsilon e), where
@@ -116,7 +116,7 @@ def adam_row(
     left2: Any,
     inverse1: Any,
     inverse2: Any,
-    adam: Adam,
+    adam: AdamArrays,
     layer: int,
 ) -> Any:
     """Update the weights `w[i]` that leave one unit of activation x. Returns w[i] . gradient before the update.
@@ -154,7 +154,7 @@ def adam_pair(
     back: np.ndarray,
     rate: Any,
     inverse2: Any,
-    adam: Adam,
+    adam: AdamArrays,
     layer: int,
 ) -> None:
     """As adam_row for the rows `rows[q]` and `rows[q + 1]`, which share a division, where all weights are as old."""
@@ -187,7 +187,7 @@ def adam_pair(
 
 
 @inlined
-def move_row(w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: int, adam: Adam) -> None:
+def move_row(w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: int, adam: AdamArrays) -> None:
     """Move the weights `w[i]` by the updates since `begin`, in none of which they had a gradient (sum_steps).
 
     With the mean c of e weighted by a, d = 1 / (s + epsilon c) and y = epsilon c d, the sum of a / (s + epsilon e) is
@@ -217,7 +217,9 @@ def move_row(w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: 
 
 
 @inlined
-def replay_row(w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: int, steps: int, adam: Adam) -> None:
+def replay_row(
+    w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: int, steps: int, adam: AdamArrays
+) -> None:
     """As move_row, update by update."""
     number, epsilon, moved = w.dtype.type, adam.constants[0], adam.moved
     beta1, beta2 = float(adam.betas[0]), float(adam.betas[2])

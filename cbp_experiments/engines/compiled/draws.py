@@ -4,7 +4,7 @@ import numpy as np
 
 from cbp_experiments import seeding
 from cbp_experiments.compiling import inlined
-from cbp_experiments.engines.compiled.structures import Draws, Network
+from cbp_experiments.engines.compiled.structures import DrawKeys, Network
 
 u64 = np.uint64
 GOLDEN = u64(seeding.GOLDEN)
@@ -18,19 +18,19 @@ def purpose_keys(purpose: str, network: Network) -> np.ndarray:
 
 
 @inlined
-def next_update(draws: Draws, update: int) -> None:
+def next_update(draws: DrawKeys, update: int) -> None:
     """Before anything is drawn at an update, counted from 1 in its task."""
     draws.now[0] = mixed(draws.task[0] + u64(update) * GOLDEN)
 
 
 @inlined
-def uniform(draws: Draws, purpose: np.uint64, i: int) -> float:
+def uniform(draws: DrawKeys, purpose: np.uint64, i: int) -> float:
     """In [0, 1), a multiple of 2^-53."""
     return np.float64(uniform_bits(draws, purpose, i)) * 2.0**-53
 
 
 @inlined
-def uniform_bits(draws: Draws, purpose: np.uint64, i: int) -> np.uint64:
+def uniform_bits(draws: DrawKeys, purpose: np.uint64, i: int) -> np.uint64:
     """The same times 2^53."""
     return mixed(draws.now[0] + purpose + u64(i) * GOLDEN) >> u64(11)
 

@@ -8,11 +8,11 @@ from cbp_experiments.compiling import inlined
 from cbp_experiments.engines.compiled.activations import list_active
 from cbp_experiments.engines.compiled.draws import purpose_keys, u64, uniform_bits
 from cbp_experiments.engines.compiled.hooks import activations
-from cbp_experiments.engines.compiled.structures import Network, Run
+from cbp_experiments.engines.compiled.structures import Network, RunArrays
 from cbp_experiments.learners import Dropout, Learner
 
 
-class Dropping(NamedTuple):
+class DropoutArrays(NamedTuple):
     rate: float
     keys: np.ndarray  # uint64 [hidden layers]
 
@@ -23,16 +23,16 @@ class Dropping(NamedTuple):
         return {}
 
 
-def build(dropout: Dropout, learner: Learner, network: Network) -> Dropping:
-    return Dropping(dropout.dropout, purpose_keys("dropout", network))
+def build(part: Dropout, learner: Learner, network: Network) -> DropoutArrays:
+    return DropoutArrays(part.dropout, purpose_keys("dropout", network))
 
 
-@activations.of(Dropping)
+@activations.of(DropoutArrays)
 @inlined
-def drop(dropping: Dropping, run: Run, layer: int) -> None:
+def drop(dropout: DropoutArrays, run: RunArrays, layer: int) -> None:
     h, slope = run.scratch.h[layer], run.scratch.slope[layer]
-    n, zero, scale = run.network.sizes[layer], h.dtype.type(0), h.dtype.type(1 / (1 - dropping.rate))
-    purpose, least = dropping.keys[layer - 1], u64(np.ceil(dropping.rate * 2.0**53))
+    n, zero, scale = run.network.sizes[layer], h.dtype.type(0), h.dtype.type(1 / (1 - dropout.rate))
+    purpose, least = dropout.keys[layer - 1], u64(np.ceil(dropout.rate * 2.0**53))
     for i in range(n):
         kept = scale if uniform_bits(run.draws, purpose, i) >= least else zero
         h[i] *= kept

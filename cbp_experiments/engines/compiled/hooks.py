@@ -4,7 +4,7 @@ A hook is called with the arrays of a part and finds the function by their type,
 the learner does is no code at all. Called with a tuple of parts, it goes through them. A file of this folder registers
 what its part does:
 
-    @before_reading.of(Noise)
+    @before_reading.of(NoiseArrays)
     @inlined
     def settle_rows(noise, run, layer, rows, count): ...
 """
@@ -18,7 +18,7 @@ from numba.core import types
 from numba.extending import overload
 
 from cbp_experiments.compiling import OPTIONS
-from cbp_experiments.engines.compiled.structures import Parts, Run
+from cbp_experiments.engines.compiled.structures import Parts, RunArrays
 
 INLINED: Any = OPTIONS | {"forceinline": True}  # by LLVM: numba's own way takes twice as long to compile
 Function = Callable[..., Any]
@@ -73,81 +73,83 @@ def _class(kind: types.Type) -> type:
 
 
 @Hook
-def before_reading(part: Any, run: Run, layer: int, rows: np.ndarray, count: int) -> None:
+def before_reading(part: Any, run: RunArrays, layer: int, rows: np.ndarray, count: int) -> None:
     """The weights of the inputs `rows[:count]` of a layer are read next: bring them up to date."""
 
 
 @Hook
-def normalize(normalization: Any, run: Run, layer: int) -> None:
+def normalize(normalization: Any, run: RunArrays, layer: int) -> None:
     """Turn the weighted sums `scratch.h[layer + 1]`, without scale and biases, into what the activation takes."""
 
 
 @Hook
-def activations(part: Any, run: Run, layer: int) -> None:
+def activations(part: Any, run: RunArrays, layer: int) -> None:
     """Change the activations `scratch.h[layer]` of a hidden layer and their slopes."""
 
 
 @Hook
-def step_factor(optimizer: Any, run: Run) -> Any:
+def step_factor(optimizer: Any, run: RunArrays) -> Any:
     """What turns the gradients that are passed back into the steps that this optimizer takes them for."""
 
 
 @Hook
-def begin_step(optimizer: Any, run: Run) -> None:
+def begin_step(optimizer: Any, run: RunArrays) -> None:
     """Before the layers are updated, the last one first."""
 
 
 @Hook
-def turn_step(normalization: Any, run: Run, layer: int) -> None:
+def turn_step(normalization: Any, run: RunArrays, layer: int) -> None:
     """Turn the step of a layer's outputs, `scratch.step[layer + 1]`, into that of its weighted sums; leave that of its
     biases in `scratch.shift`."""
 
 
 @Hook
-def update_layer(optimizer: Any, run: Run, parts: Parts, layer: int) -> None:
+def update_layer(optimizer: Any, run: RunArrays, parts: Parts, layer: int) -> None:
     """Update a layer's weights, biases and gains; leave the step of its inputs in `scratch.step[layer]`."""
 
 
 @Hook
-def update_gains(normalization: Any, run: Run, optimizer: Any, layer: int) -> None:
+def update_gains(normalization: Any, run: RunArrays, optimizer: Any, layer: int) -> None:
     """Update a layer's gains."""
 
 
 @Hook
-def update_vector(optimizer: Any, run: Run, values: np.ndarray, moments: Any, step: np.ndarray, layer: int) -> None:
+def update_vector(
+    optimizer: Any, run: RunArrays, values: np.ndarray, moments: Any, step: np.ndarray, layer: int
+) -> None:
     """Update `values[layer]`, biases or gains, by their step. moments: `[2]` arrays like `values` for Adam's."""
 
 
 @Hook
-def update_rows_of(magnitudes: Any, run: Run, layer: int) -> None:
+def update_rows_of(magnitudes: Any, run: RunArrays, layer: int) -> None:
     """w -= x step for the active rows of a layer, and `scratch.back` = w step with the weights before."""
 
 
 @Hook
-def end_step(optimizer: Any, run: Run, parts: Parts) -> None:
+def end_step(optimizer: Any, run: RunArrays, parts: Parts) -> None:
     """After all layers."""
 
 
 @Hook
-def after_update(part: Any, run: Run, parts: Parts, t: int, events: np.ndarray) -> None:
+def after_update(part: Any, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
     """After the optimizer; t: updates of the task so far. New weights (hooks.reset_unit)."""
 
 
 @Hook
-def sum_magnitudes(magnitudes: Any, run: Run) -> None:
+def sum_magnitudes(magnitudes: Any, run: RunArrays) -> None:
     """Take the sums of |w| afresh."""
 
 
 @Hook
-def forget_unit(part: Any, run: Run, layer: int, unit: int) -> None:
+def forget_unit(part: Any, run: RunArrays, layer: int, unit: int) -> None:
     """A unit of a hidden layer is new: so is what the optimizer or the normalization knows of it."""
 
 
 @Hook
-def before_rescaling(part: Any, run: Run) -> None:
+def before_rescaling(part: Any, run: RunArrays) -> None:
     """The scale of the weights is about to be worked into them."""
 
 
 @Hook
-def settle(part: Any, run: Run, parts: Parts) -> None:
+def settle(part: Any, run: RunArrays, parts: Parts) -> None:
     """Finish what is put off, as before anyone reads the weights."""

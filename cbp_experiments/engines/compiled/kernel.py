@@ -14,13 +14,15 @@ from cbp_experiments.engines.compiled.draws import next_update
 from cbp_experiments.engines.compiled.layers import matrix
 from cbp_experiments.engines.compiled.outputs import output_step
 from cbp_experiments.engines.compiled.rows import add_rows
-from cbp_experiments.engines.compiled.structures import RESUM_EVERY, Examples, Parts, Run, Task
+from cbp_experiments.engines.compiled.structures import RESUM_EVERY, Parts, RunArrays, SparseExamples, TaskArrays
 
 FRESH = 2**15  # weights that are brought up to date and then read while they are in a cache
 
 
 @announced(seconds=4.6)
-def learn(run: Run, parts: Parts, examples: Examples, task: Task, begin: int, end: int, settle: bool) -> int:
+def learn(
+    run: RunArrays, parts: Parts, examples: SparseExamples, task: TaskArrays, begin: int, end: int, settle: bool
+) -> int:
     """One update for each example `task.order[t]`, t from `begin` to `end`.
 
     Fills `task.losses[t]` and `hits[t]` by the predictions before the update. Returns the t it has come to: before
@@ -53,7 +55,7 @@ def learn(run: Run, parts: Parts, examples: Examples, task: Task, begin: int, en
 
 
 @inlined
-def forward(run: Run, parts: Parts, examples: Examples, example: int, position: np.ndarray) -> None:
+def forward(run: RunArrays, parts: Parts, examples: SparseExamples, example: int, position: np.ndarray) -> None:
     """Activations of one example in `scratch.h`, and for each layer the inputs that are not 0."""
     network, scratch, layers = run.network, run.scratch, len(run.network.starts)
     count = 0
@@ -79,7 +81,7 @@ def forward(run: Run, parts: Parts, examples: Examples, example: int, position: 
 
 
 @jit
-def first_sums(w: np.ndarray, examples: Examples, rows: np.ndarray, out: np.ndarray) -> None:
+def first_sums(w: np.ndarray, examples: SparseExamples, rows: np.ndarray, out: np.ndarray) -> None:
     """Weighted sums of the first layer on the examples `rows`: `out [len(rows), outputs]`; feature i has row w[i]."""
     for k in range(len(rows)):
         begin, end = examples.starts[rows[k]], examples.starts[rows[k] + 1]

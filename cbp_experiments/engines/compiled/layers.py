@@ -6,7 +6,7 @@ import numpy as np
 
 from cbp_experiments.compiling import inlined
 from cbp_experiments.engines.compiled.hooks import normalize, turn_step
-from cbp_experiments.engines.compiled.structures import Network, Run, Scratch
+from cbp_experiments.engines.compiled.structures import Network, RunArrays, Scratch
 
 Nothing = type(None)
 
@@ -37,7 +37,7 @@ def pass_back(network: Network, scratch: Scratch, layer: int, factor: Any) -> No
 
 @normalize.of(Nothing)
 @inlined
-def add_biases(normalization: None, run: Run, layer: int) -> None:
+def add_biases(normalization: None, run: RunArrays, layer: int) -> None:
     network, h, bias = run.network, run.scratch.h[layer + 1], run.network.biases[layer]
     scale = network.weights.dtype.type(network.scale[0])
     for j in range(network.strides[layer + 1]):
@@ -46,7 +46,7 @@ def add_biases(normalization: None, run: Run, layer: int) -> None:
 
 @turn_step.of(Nothing)
 @inlined
-def same_step(normalization: None, run: Run, layer: int) -> None:
+def same_step(normalization: None, run: RunArrays, layer: int) -> None:
     step, shift = run.scratch.step[layer + 1], run.scratch.shift
     for j in range(run.network.strides[layer + 1]):
         shift[j] = step[j]

@@ -13,7 +13,7 @@ from cbp_experiments.engines.compiled.rows import (
     update_rows,
     update_rows_tracked,
 )
-from cbp_experiments.engines.compiled.structures import Network, Run
+from cbp_experiments.engines.compiled.structures import Network, RunArrays
 
 MOSTLY_GONE = 0.01  # when less of a sum is left, its rounding counts 100-fold: it is summed afresh
 
@@ -37,7 +37,7 @@ def build(network: Network, running: bool) -> Magnitudes:
 
 @sum_magnitudes.of(Magnitudes)
 @inlined
-def sum_afresh(magnitudes: Magnitudes, run: Run) -> None:
+def sum_afresh(magnitudes: Magnitudes, run: RunArrays) -> None:
     network = run.network
     for layer in range(len(network.starts)):
         n, start = network.strides[layer + 1], network.starts[layer]
@@ -57,7 +57,7 @@ def sum_afresh(magnitudes: Magnitudes, run: Run) -> None:
 
 @update_rows_of.of(Magnitudes)
 @inlined
-def update_tracked(magnitudes: Magnitudes, run: Run, layer: int) -> None:
+def update_tracked(magnitudes: Magnitudes, run: RunArrays, layer: int) -> None:
     w, scratch, incoming = matrix(run.network, layer), run.scratch, magnitudes.incoming[layer]
     rows, x, count, step = scratch.rows[layer], scratch.x[layer], scratch.active[layer], scratch.step[layer + 1]
     if layer > 0:
@@ -68,7 +68,7 @@ def update_tracked(magnitudes: Magnitudes, run: Run, layer: int) -> None:
 
 @update_rows_of.of(type(None))
 @inlined
-def update_untracked(magnitudes: None, run: Run, layer: int) -> None:
+def update_untracked(magnitudes: None, run: RunArrays, layer: int) -> None:
     w, scratch = matrix(run.network, layer), run.scratch
     rows, x, count, step = scratch.rows[layer], scratch.x[layer], scratch.active[layer], scratch.step[layer + 1]
     if layer > 0:

@@ -17,14 +17,14 @@ from cbp_experiments.engines.compiled.hooks import after_update, before_reading,
 from cbp_experiments.engines.compiled.layers import matrix
 from cbp_experiments.engines.compiled.needs import all_weights_at_every_update
 from cbp_experiments.engines.compiled.normals import LANES, draw_normals, new_generators
-from cbp_experiments.engines.compiled.structures import Network, Parts, Run
+from cbp_experiments.engines.compiled.structures import Network, Parts, RunArrays
 from cbp_experiments.learners import Learner, Perturbation
 
 NORMALS = 2048  # drawn at once, if that many rows are narrow enough: a call has its price, and a cache its size
 
 
 @compiles_in(0.7)
-class Noise(NamedTuple):
+class NoiseArrays(NamedTuple):
     """What each row still owes is `variance - settled[layer, row]`."""
 
     std: float
@@ -42,8 +42,8 @@ class Noise(NamedTuple):
         return {f"task_noise_{name}": getattr(self, name) for name in kept}
 
 
-def build(perturbation: Perturbation, learner: Learner, network: Network) -> Noise:
-    return Noise(
+def build(perturbation: Perturbation, learner: Learner, network: Network) -> NoiseArrays:
+    return NoiseArrays(
         std=perturbation.perturbation_std,
         variance=np.zeros(1),
         settled=np.zeros((len(network.starts), max(network.strides))),
@@ -53,9 +53,9 @@ def build(perturbation: Perturbation, learner: Learner, network: Network) -> Noi
     )
 
 
-@after_update.of(Noise)
+@after_update.of(NoiseArrays)
 @inlined
-def gather_noise(noise: Noise, run: Run, parts: Parts, t: int, events: np.ndarray) -> None:
+def gather_noise(noise: NoiseArrays, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
     """After an update and its decay: every weight owes one more draw; biases and gains take theirs."""
     network = run.network
     noise.variance[0] += (noise.std / network.scale[0]) ** 2
@@ -71,9 +71,9 @@ def gather_noise(noise: Noise, run: Run, parts: Parts, t: int, events: np.ndarra
         settle_all(noise, run, parts)
 
 
-@before_reading.of(Noise)
+@before_reading.of(NoiseArrays)
 @inlined
-def settle_rows(noise: Noise, run: Run, layer: int, rows: np.ndarray, count: int) -> None:
+def settle_rows(noise: NoiseArrays, run: RunArrays, layer: int, rows: np.ndarray, count: int) -> None:
     """Draw what the rows owe, for as many at once as there is room."""
     if noise.variance[0] > 0:
         n = run.network.strides[layer + 1]
@@ -85,9 +85,9 @@ def settle_rows(noise: Noise, run: Run, layer: int, rows: np.ndarray, count: int
                 settle_row(noise, run, layer, rows[q], noise.normals[(q - begin) * n :])
 
 
-@settle.of(Noise)
+@settle.of(NoiseArrays)
 @inlined
-def settle_all(noise: Noise, run: Run, parts: Parts) -> None:
+def settle_all(noise: NoiseArrays, run: RunArrays, parts: Parts) -> None:
     """Draw what all rows owe, and begin the totals anew: nothing is left that a checkpoint would have to keep."""
     network = run.network
     for layer in range(len(network.starts)):
@@ -99,7 +99,7 @@ def settle_all(noise: Noise, run: Run, parts: Parts) -> None:
 
 
 @inlined
-def settle_row(noise: Noise, run: Run, layer: int, row: int, normals: np.ndarray) -> None:
+def settle_row(noise: NoiseArrays, run: RunArrays, layer: int, row: int, normals: np.ndarray) -> None:
     network = run.network
     owed = noise.variance[0] - noise.settled[layer, row]
     w, std = matrix(network, layer), network.weights.dtype.type(np.sqrt(owed))
@@ -108,9 +108,9 @@ def settle_row(noise: Noise, run: Run, layer: int, row: int, normals: np.ndarray
     noise.settled[layer, row] = noise.variance[0]
 
 
-@before_rescaling.of(Noise)
+@before_rescaling.of(NoiseArrays)
 @inlined
-def rescale_totals(noise: Noise, run: Run) -> None:
+def rescale_totals(noise: NoiseArrays, run: RunArrays) -> None:
     noise.variance[0] *= run.network.scale[0] ** 2
     for layer in range(noise.settled.shape[0]):
         for row in range(noise.settled.shape[1]):

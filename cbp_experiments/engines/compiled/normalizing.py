@@ -17,14 +17,14 @@ from cbp_experiments.engines.compiled.hooks import (
     update_vector,
 )
 from cbp_experiments.engines.compiled.layers import add_biases, same_step
-from cbp_experiments.engines.compiled.structures import SMALLEST, Network, Run
+from cbp_experiments.engines.compiled.structures import SMALLEST, Network, RunArrays
 from cbp_experiments.learners import Learner
 from cbp_experiments.learners.normalizations import OnlineNormalization
 from cbp_experiments.learners.optimizers import Adam
 
 
 @compiles_in(1.1)
-class Normalization(NamedTuple):
+class NormalizationArrays(NamedTuple):
     """Hidden layer l has row l of `[hidden layers, largest stride]`.
 
     SGD's errors are those of steps, step size x gradient, as all that is passed back; Adam's are of gradients.
@@ -56,7 +56,7 @@ class Normalization(NamedTuple):
         z.sub_(mean).mul_(gain / (variance + epsilon).sqrt())
 
 
-def build(part: OnlineNormalization, learner: Learner, network: Network) -> Normalization:
+def build(part: OnlineNormalization, learner: Learner, network: Network) -> NormalizationArrays:
     a, dtype = part.normalization_decay, network.weights.dtype
     layers, widest = len(network.starts) - 1, max(network.strides)
 
@@ -64,7 +64,7 @@ def build(part: OnlineNormalization, learner: Learner, network: Network) -> Norm
         return np.full((rows, widest), value, dtype)
 
     moments = layers if isinstance(learner.chosen_optimizer, Adam) else 0
-    return Normalization(
+    return NormalizationArrays(
         decay=np.array([a, 1 - a, a * (1 - a)], dtype),
         constants=np.array([1 - part.normalization_backward_decay, part.normalization_epsilon], dtype),
         mean=full(0),
@@ -79,9 +79,9 @@ def build(part: OnlineNormalization, learner: Learner, network: Network) -> Norm
     )
 
 
-@normalize.of(Normalization)
+@normalize.of(NormalizationArrays)
 @inlined
-def normalize_online(normalization: Normalization, run: Run, layer: int) -> None:
+def normalize_online(normalization: NormalizationArrays, run: RunArrays, layer: int) -> None:
     """Turn the weighted sums into gain y + bias, and move the statistics on."""
     network, x = run.network, run.scratch.h[layer + 1]
     if layer + 1 == len(network.starts):
@@ -111,9 +111,9 @@ def normalize_online(normalization: Normalization, run: Run, layer: int) -> None
         x[j] = gain[j] * y[j] + bias[j]
 
 
-@turn_step.of(Normalization)
+@turn_step.of(NormalizationArrays)
 @inlined
-def control(normalization: Normalization, run: Run, layer: int) -> None:
+def control(normalization: NormalizationArrays, run: RunArrays, layer: int) -> None:
     """From the step of gain y + bias; leaves that of the gain in `gain_step`.
 
     The step is dense: control moves inactive units too.
@@ -147,17 +147,17 @@ def control(normalization: Normalization, run: Run, layer: int) -> None:
         error_1[j] = error if abs(error) > smallest else error * zero
 
 
-@update_gains.of(Normalization)
+@update_gains.of(NormalizationArrays)
 @inlined
-def update_gain(normalization: Normalization, run: Run, optimizer: Any, layer: int) -> None:
+def update_gain(normalization: NormalizationArrays, run: RunArrays, optimizer: Any, layer: int) -> None:
     if layer + 1 < len(run.network.starts):
         moments = (normalization.first, normalization.root)
         update_vector(optimizer, run, run.network.gains, moments, normalization.gain_step, layer)
 
 
-@forget_unit.of(Normalization)
+@forget_unit.of(NormalizationArrays)
 @inlined
-def forget_statistics(normalization: Normalization, run: Run, layer: int, unit: int) -> None:
+def forget_statistics(normalization: NormalizationArrays, run: RunArrays, layer: int, unit: int) -> None:
     """As at the beginning."""
     run.network.gains[layer, unit] = 1
     normalization.mean[layer, unit] = 0

@@ -6,11 +6,11 @@ import numpy as np
 from numba.extending import overload
 
 from cbp_experiments.compiling import inlined
-from cbp_experiments.engines.compiled.structures import Run
+from cbp_experiments.engines.compiled.structures import RunArrays
 
 
 @inlined
-def softmax_step(run: Run, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
+def softmax_step(run: RunArrays, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
     """Cross-entropy of the logits and whether they are right; the last layer's step_size x gradient in scratch.step."""
     last = len(run.network.starts)
     logits, step, classes = run.scratch.h[last], run.scratch.step[last], run.network.sizes[last]
@@ -30,7 +30,7 @@ def softmax_step(run: Run, labels: np.ndarray, example: int, step_size: float) -
 
 
 @inlined
-def squared_step(run: Run, targets: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
+def squared_step(run: RunArrays, targets: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
     """The squared error, a mean over outputs; likewise."""
     last = len(run.network.starts)
     outputs, step, n = run.scratch.h[last], run.scratch.step[last], run.network.sizes[last]
@@ -42,7 +42,7 @@ def squared_step(run: Run, targets: np.ndarray, example: int, step_size: float) 
     return loss, False
 
 
-def output_step(run: Run, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
+def output_step(run: RunArrays, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
     """By labels `[N]` cross-entropy, by targets `[N, outputs]` the squared error."""
     kind = softmax_step if labels.ndim == 1 else squared_step
     return kind(run, labels, example, step_size)

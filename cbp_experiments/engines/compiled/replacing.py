@@ -16,13 +16,13 @@ from cbp_experiments.engines.compiled.structures import (
     UTILITIES,
     Network,
     Parts,
-    Run,
+    RunArrays,
 )
 from cbp_experiments.learners import Learner, UnitReplacement
 
 
 @compiles_in(3.4)
-class Replacement(NamedTuple):
+class ReplacementArrays(NamedTuple):
     """Hyperparameters, and the state of hidden layer l in row l."""
 
     rate: float
@@ -48,10 +48,10 @@ class Replacement(NamedTuple):
         return kept | ({"task_replaced": self.replaced} if within_task else {})
 
 
-def build(part: UnitReplacement, learner: Learner, network: Network) -> Replacement:
+def build(part: UnitReplacement, learner: Learner, network: Network) -> ReplacementArrays:
     dtype, eta = network.weights.dtype, part.decay_rate
     hidden = (len(network.starts) - 1, max(network.strides))
-    return Replacement(
+    return ReplacementArrays(
         rate=part.replacement_rate,
         maturity_threshold=part.maturity_threshold,
         utility_kind=UTILITIES.index(part.utility),
@@ -68,9 +68,9 @@ def build(part: UnitReplacement, learner: Learner, network: Network) -> Replacem
     )
 
 
-@after_update.of(Replacement)
+@after_update.of(ReplacementArrays)
 @inlined
-def track_and_replace(replacement: Replacement, run: Run, parts: Parts, t: int, events: np.ndarray) -> None:
+def track_and_replace(replacement: ReplacementArrays, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
     if not parts.magnitudes.running:
         sum_magnitudes(parts.magnitudes, run)
     for layer in range(len(run.network.starts) - 1):
@@ -80,7 +80,7 @@ def track_and_replace(replacement: Replacement, run: Run, parts: Parts, t: int, 
 
 
 @inlined
-def track_utility(replacement: Replacement, run: Run, parts: Parts, layer: int) -> None:
+def track_utility(replacement: ReplacementArrays, run: RunArrays, parts: Parts, layer: int) -> None:
     """Age, mean activation f and utility u of the units of a hidden layer (paper.md: steps 1-4 of Algorithm 1)."""
     network, kind, h = run.network, replacement.utility_kind, run.scratch.h[layer + 1]
     n = network.sizes[layer + 1]
@@ -113,7 +113,9 @@ def track_utility(replacement: Replacement, run: Run, parts: Parts, layer: int) 
 
 
 @inlined
-def replace_units(replacement: Replacement, run: Run, parts: Parts, layer: int, t: int, events: np.ndarray) -> None:
+def replace_units(
+    replacement: ReplacementArrays, run: RunArrays, parts: Parts, layer: int, t: int, events: np.ndarray
+) -> None:
     """Replace what is due in a hidden layer, the least useful mature units first."""
     n, age = run.network.sizes[layer + 1], replacement.age[layer]
     mature = 0

@@ -7,11 +7,13 @@ from cbp_experiments.engines.compiled.draws import uniform
 from cbp_experiments.engines.compiled.hooks import forget_unit
 from cbp_experiments.engines.compiled.layers import matrix
 from cbp_experiments.engines.compiled.magnitudes import MOSTLY_GONE
-from cbp_experiments.engines.compiled.structures import Draws, Parts, Run
+from cbp_experiments.engines.compiled.structures import DrawKeys, Parts, RunArrays
 
 
 @inlined
-def reset_unit(run: Run, parts: Parts, layer: int, unit: int, purpose: np.uint64, k: int, normalization: bool) -> None:
+def reset_unit(
+    run: RunArrays, parts: Parts, layer: int, unit: int, purpose: np.uint64, k: int, normalization: bool
+) -> None:
     """A new unit in a hidden layer: fresh incoming weights, bias and outgoing weights 0, and the sums of |w| that
     follow; the optimizer forgets it, and with `normalization` so does that.
 
@@ -43,7 +45,7 @@ def reset_unit(run: Run, parts: Parts, layer: int, unit: int, purpose: np.uint64
 
 
 @inlined
-def fresh(draws: Draws, purpose: np.uint64, i: int) -> float:
+def fresh(draws: DrawKeys, purpose: np.uint64, i: int) -> float:
     """Number i for the incoming weights of the units reset in a layer at this update, in [0, 1)."""
     if draws.taken[0] < len(draws.given):
         draws.taken[0] += 1

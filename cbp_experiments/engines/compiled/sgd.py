@@ -21,13 +21,13 @@ from cbp_experiments.engines.compiled.hooks import (
     update_vector,
 )
 from cbp_experiments.engines.compiled.layers import pass_back
-from cbp_experiments.engines.compiled.structures import Network, Parts, Run
+from cbp_experiments.engines.compiled.structures import Network, Parts, RunArrays
 from cbp_experiments.learners import Learner, optimizers
 
 SMALLEST_SCALE = 1e-3
 
 
-class SGD(NamedTuple):
+class SGDArrays(NamedTuple):
     step_size: Any  # of the weights' dtype
     shrink: float  # 1 - step size x weight decay
 
@@ -38,19 +38,19 @@ class SGD(NamedTuple):
         return {}
 
 
-def build(sgd: optimizers.SGD, learner: Learner, network: Network) -> SGD:
-    return SGD(network.weights.dtype.type(learner.step_size), 1 - learner.step_size * learner.weight_decay)
+def build(sgd: optimizers.SGD, learner: Learner, network: Network) -> SGDArrays:
+    return SGDArrays(network.weights.dtype.type(learner.step_size), 1 - learner.step_size * learner.weight_decay)
 
 
-@step_factor.of(SGD)
+@step_factor.of(SGDArrays)
 @inlined
-def step_size(sgd: SGD, run: Run) -> Any:
+def step_size(sgd: SGDArrays, run: RunArrays) -> Any:
     return sgd.step_size
 
 
-@update_layer.of(SGD)
+@update_layer.of(SGDArrays)
 @inlined
-def update_active_rows(sgd: SGD, run: Run, parts: Parts, layer: int) -> None:
+def update_active_rows(sgd: SGDArrays, run: RunArrays, parts: Parts, layer: int) -> None:
     network, scratch = run.network, run.scratch
     step, number = scratch.step[layer + 1], scratch.step.dtype.type
     per_scale = number(1 / (network.scale[0] * sgd.shrink))
@@ -63,26 +63,26 @@ def update_active_rows(sgd: SGD, run: Run, parts: Parts, layer: int) -> None:
         pass_back(network, scratch, layer, number(network.scale[0] ** 2 * sgd.shrink))
 
 
-@update_vector.of(SGD)
+@update_vector.of(SGDArrays)
 @inlined
-def subtract(sgd: SGD, run: Run, values: np.ndarray, moments: Any, step: np.ndarray, layer: int) -> None:
+def subtract(sgd: SGDArrays, run: RunArrays, values: np.ndarray, moments: Any, step: np.ndarray, layer: int) -> None:
     row, kept = values[layer], values.dtype.type(sgd.shrink)
     for j in range(run.network.strides[layer + 1]):
         row[j] = row[j] * kept - step[j]
 
 
-@end_step.of(SGD)
+@end_step.of(SGDArrays)
 @inlined
-def decay(sgd: SGD, run: Run, parts: Parts) -> None:
+def decay(sgd: SGDArrays, run: RunArrays, parts: Parts) -> None:
     """Weight decay of all weights, touching none; once in a while the scale is worked into them."""
     run.network.scale[0] *= sgd.shrink
     if run.network.scale[0] < SMALLEST_SCALE:
         fold_scale(sgd, run, parts)
 
 
-@settle.of(SGD)
+@settle.of(SGDArrays)
 @inlined
-def fold_scale(sgd: SGD, run: Run, parts: Parts) -> None:
+def fold_scale(sgd: SGDArrays, run: RunArrays, parts: Parts) -> None:
     network = run.network
     if network.scale[0] != 1:
         scale = network.weights.dtype.type(network.scale[0])

@@ -42,7 +42,7 @@ class Scratch(NamedTuple):
     shift: np.ndarray  # float [largest stride]: the step of a layer's biases
 
 
-class Draws(NamedTuple):
+class DrawKeys(NamedTuple):
     """What the run draws at an update (draws.py): keys of the task and the update."""
 
     task: np.ndarray  # uint64 [1]
@@ -51,12 +51,12 @@ class Draws(NamedTuple):
     taken: np.ndarray  # int64 [1], how many
 
 
-class Run(NamedTuple):
+class RunArrays(NamedTuple):
     """What every learner has."""
 
     network: Network
     scratch: Scratch
-    draws: Draws
+    draws: DrawKeys
 
 
 class Parts(NamedTuple):
@@ -69,7 +69,7 @@ class Parts(NamedTuple):
     waiting: bool  # some of them lets rows wait that are not read (hooks.before_reading)
 
 
-class Examples(NamedTuple):
+class SparseExamples(NamedTuple):
     """Inputs without their zeros: example e has the values `values[starts[e]:starts[e + 1]]` at `features[...]`."""
 
     starts: np.ndarray  # int64 [N + 1]
@@ -78,7 +78,7 @@ class Examples(NamedTuple):
     labels: np.ndarray  # int64 [N]; or targets, float [N, outputs]
 
 
-class Task(NamedTuple):
+class TaskArrays(NamedTuple):
     """What a task presents, and what the kernel writes down of it."""
 
     order: np.ndarray  # int64 [T]: examples

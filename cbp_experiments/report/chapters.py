@@ -24,7 +24,7 @@ class Drawn(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Part:
+class Chapter:
     """A figure of the paper, and what its runs say.
 
     drawn: itself, and after it the one at the published settings, if that is another; nothing where there are no runs.
@@ -70,12 +70,12 @@ class Part:
         return [finding for finding in self.findings if not finding.claim]
 
 
-def parts(load: Load, results_dir: Path) -> list[Part]:
+def chapters(load: Load, results_dir: Path) -> list[Chapter]:
     """Every figure of the paper."""
-    return [part(name, load, results_dir) for name in PAPER]
+    return [chapter(name, load, results_dir) for name in PAPER]
 
 
-def part(name: str, load: Load, results_dir: Path) -> Part:
+def chapter(name: str, load: Load, results_dir: Path) -> Chapter:
     """One figure, looked at; where it has no runs but those at the published settings, these."""
     wanted, section = PAPER[name], SECTIONS[name]
     entry, beneath = shown(wanted, load), wanted.at_published
@@ -85,7 +85,7 @@ def part(name: str, load: Load, results_dir: Path) -> Part:
     named = first + published if has_published or empty(first) else first
     drawn = [Drawn(entry, sources), *([Drawn(beneath, published)] if has_published else [])]
     findings = section.look([source.frame for source in sources])
-    return Part(
+    return Chapter(
         name=name,
         title=entry.heading,
         paper=section.paper,

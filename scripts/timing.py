@@ -17,7 +17,7 @@ HEADS = "".join(head.rjust(width) for head, width in COLUMNS)
 
 
 @dataclass
-class Row:
+class Timing:
     """Microseconds for one update of one run."""
 
     network: str
