@@ -1,1 +1,1 @@
-"""The command line: Hydra composes, jobs are checked, then trained; each further command in a file."""
+"""The command line: Hydra composes the jobs, which are checked, then trained; each other command has its own file."""

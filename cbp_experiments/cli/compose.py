@@ -1,4 +1,4 @@
-"""From the command line to the configuration of each job, by Hydra."""
+"""Composes the configuration of each job from the command line, with Hydra."""
 
 import copy
 import os
@@ -25,10 +25,10 @@ from cbp_experiments.cli.hydra_errors import CONF as CONF
 from cbp_experiments.cli.hydra_errors import DERIVED, check, explained, initialized, parse
 from cbp_experiments.errors import ConfigError
 
-BASIC = "basic"  # Hydra's own launcher and sweeper: no other was chosen
-LAUNCHERS = ("joblib", "submitit")  # modules whose errors are of a launcher, not of a job
-NOT_CHOSEN = "."  # conf/config.yaml's hydra.sweep.dir
-# Hydra writes nothing here unless a launcher does, and stays in its folder: these would do nothing, or harm.
+BASIC = "basic"  # Hydra's default launcher and sweeper
+LAUNCHERS = ("joblib", "submitit")  # errors from these modules come from a launcher, not from a job
+NOT_CHOSEN = "."  # hydra.sweep.dir in conf/config.yaml
+# Hydra writes files only through a launcher, and never changes folder: setting these would do nothing, or harm.
 WITHOUT_EFFECT = ("hydra.run", "hydra.job.chdir")
 ONLY_LAUNCHED = (
     *("hydra.sweep", "hydra.output_subdir", "hydra.callbacks", "hydra/callbacks", "hydra.verbose"),
@@ -37,10 +37,10 @@ ONLY_LAUNCHED = (
 
 
 class Composed(NamedTuple):
-    """A job: its overrides as one text, its configuration, and the launcher that trains it.
+    """A job: its overrides as one string, its configuration, and the launcher that trains it.
 
-    sweep_dir: where the launcher writes, if the command line says so (hydra.sweep.dir). grid: the overrides of the grid
-    that the job is from.
+    sweep_dir: where the launcher writes, if the command line sets hydra.sweep.dir. grid: the overrides of the job's
+    grid.
     """
 
     overrides: str
@@ -51,19 +51,19 @@ class Composed(NamedTuple):
 
 
 def _at_scale(values: dict[str, Any], *, _root_: DictConfig) -> Any:
-    """For `${at_scale:{smoke:1, laptop:2, paper:3}}` in a configuration: the value that belongs to the scale."""
+    """Resolve `${at_scale:{smoke:1, laptop:2, paper:3}}` to the value for the configured scale."""
     if _root_.scale not in values:
         raise ValueError(f"no value for scale={_root_.scale}; there are: {', '.join(values)}")
     return values[_root_.scale]
 
 
 def _tasks_of(examples: int, *, _parent_: DictConfig) -> int:
-    """For `tasks: ${tasks_of:48_000_000}`: so many tasks that they have these examples in all."""
+    """Resolve `tasks: ${tasks_of:48_000_000}` to the number of tasks that fit into that many examples, at least 1."""
     return max(1, examples // _parent_.task_length)
 
 
 def _times(value: float, factor: float) -> float:
-    """For `perturbation_std: ${times:${learner.weight_decay},0.1}`: the product, without the last digit's rounding."""
+    """Resolve `perturbation_std: ${times:${learner.weight_decay},0.1}` to the product, rounded to 12 digits."""
     return float(f"{float(value) * float(factor):.12g}")
 
 
@@ -73,10 +73,10 @@ OmegaConf.register_new_resolver("times", _times, replace=True)
 
 
 def compose(*, tune: bool = False) -> list[Composed]:
-    """The jobs that the command line asks for; tune: those of the command `tune`, the grid of each learner.
+    """Compose the jobs that the command line asks for; tune: the jobs of the command `tune`, a grid for each learner.
 
-    Hydra only composes: the jobs run after it, so that all of a multirun can be checked before any is trained. The
-    list is empty where Hydra has printed what was asked for (--cfg, --info). Raises ConfigError.
+    Hydra only composes. The jobs run afterwards, so all jobs of a multirun are checked before any is trained. The list
+    is empty if the command line only asks Hydra to print something (--cfg, --info). Raises ConfigError.
     """
     options = _options(sys.argv[1:])
     folders = [Path(options.config_dir), CONF] if options.config_dir else [CONF]
@@ -97,13 +97,13 @@ def compose(*, tune: bool = False) -> list[Composed]:
 
 
 def distinctions(overrides: Sequence[str]) -> list[list[str]]:
-    """What tells the jobs apart: their overrides without those that all of them have."""
+    """Return the overrides of each job without those that all jobs share."""
     split = [text.split(" ") for text in overrides]
     return [[text for text in texts if not all(text in other for other in split)] for texts in split]
 
 
 def _options(arguments: Sequence[str]) -> Namespace:
-    """The arguments, as Hydra reads them."""
+    """Parse the arguments as Hydra does."""
     said = StringIO()
     try:
         with redirect_stderr(said):
@@ -127,7 +127,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
 
 
 def _grid(options: Namespace, overrides: list[str], tune: bool) -> list[Composed]:
-    """The jobs of one grid, or the one job."""
+    """Compose the jobs of one grid, or a single job."""
     parsed = [(text, parse(text)) for text in overrides]
     of_hydra = [text for text, override in parsed if override.is_hydra_override()]
     settings = [text for text, override in parsed if not override.is_hydra_override()]
@@ -138,7 +138,7 @@ def _grid(options: Namespace, overrides: list[str], tune: bool) -> list[Composed
     jobs, grid = [settings], dict[str, str]()
     if tune or options.multirun or base.hydra.mode == RunMode.MULTIRUN:
         with explained(overrides):
-            set_here = {override.key_or_group for _, override in parsed}  # stronger than the grid of an option
+            set_here = {override.key_or_group for _, override in parsed}  # takes precedence over the grid of an option
             params = base.hydra.sweeper.params or {}
             grid = {key: values for key, values in params.items() if key not in set_here}
             lines = [*(f"{key}={values}" for key, values in grid.items()), *settings]
@@ -153,7 +153,7 @@ def _grid(options: Namespace, overrides: list[str], tune: bool) -> list[Composed
 
 
 def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:
-    """What Hydra composes, with its own part under `hydra`; from --config-dir, too."""
+    """Compose the configuration, with Hydra's own part under `hydra`; options may come from --config-dir."""
     check(overrides)
     if options.config_dir:
         search: Any = next((parse(text).value() for text in overrides if text.startswith("hydra.searchpath=")), [])
@@ -164,9 +164,9 @@ def _configuration(options: Namespace, overrides: list[str]) -> DictConfig:
 
 
 def _composed(overrides: list[str], config: DictConfig, swept: Mapping[str, str | None], number: int) -> Composed:
-    """The job, with all interpolations resolved, also those of Hydra's own values, which change with the job.
+    """Resolve all interpolations of a job, including those to Hydra's own values, which differ between jobs.
 
-    swept: the grid that it is from, and keys that the command line has set.
+    swept: the job's grid, and the keys that the command line sets, with None.
     """
     for key, values in (config.hydra.sweeper.params or {}).items():
         if swept.get(key, "") not in (values, None):
@@ -196,15 +196,15 @@ def _composed(overrides: list[str], config: DictConfig, swept: Mapping[str, str 
 
 
 def launch(train: Callable[[DictConfig], None], composed: Sequence[Composed], sweep_dir: Path) -> None:
-    """Let the launcher of the command line call `train` for each job, in processes or on machines of its choice.
+    """Let the chosen launcher call `train` for each job, in processes or on machines of its choice.
 
-    sweep_dir: where the launcher writes, unless the command line has another place. Raises ConfigError, also when a
+    sweep_dir: where the launcher writes, unless the command line sets another folder. Raises ConfigError, also if a
     process of the launcher has died.
     """
     options = _options(sys.argv[1:])
     folder = str(sweep_dir.absolute()).replace("\\", "\\\\").replace("'", "\\'")
     for overrides in dict.fromkeys(job.grid for job in composed):
-        ours = ["hydra.mode=MULTIRUN", f"hydra.sweep.dir='{folder}'"]  # the user's come later, and are stronger
+        ours = ["hydra.mode=MULTIRUN", f"hydra.sweep.dir='{folder}'"]  # the user's come later and win
         with explained(overrides):
             try:
                 _hydra(train, [*_flags(options), *ours, *overrides])
@@ -218,15 +218,15 @@ def launch(train: Callable[[DictConfig], None], composed: Sequence[Composed], sw
 
 
 def _show(options: Namespace, overrides: list[str]) -> None:
-    """What --help, --cfg or --info ask for, as Hydra prints it, but for the groups that are not for choosing from."""
+    """Print what --help, --cfg or --info ask for, as Hydra does, without the groups that users do not choose from."""
     flags, said = _flags(options), StringIO()
     if options.cfg == "job" and not options.resolve:
-        flags.append("--resolve")  # values, not where they come from
+        flags.append("--resolve")  # print values, not interpolations
     hidden = tuple(f"{group}:" for group in (*DERIVED, "grid") if options.help)  # `tune` names the grid
     try:
         with explained(overrides), redirect_stdout(said):
-            _hydra(lambda config: None, [*overrides, *flags])  # an option may take what follows it for its value
-    finally:  # for --help, Hydra exits
+            _hydra(lambda config: None, [*overrides, *flags])  # flags last: one may take the next argument as its value
+    finally:  # Hydra exits after --help
         print("".join(line for line in said.getvalue().splitlines(True) if not line.startswith(hidden or "\0")), end="")
 
 
@@ -235,9 +235,9 @@ def _flags(options: Namespace) -> list[str]:
 
 
 def _hydra(task: Callable[[DictConfig], None], arguments: list[str]) -> None:
-    """Hydra's own command line, which calls `task` for each job."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us as exceptions; Hydra would print and exit with 1
-    before, sys.argv = sys.argv, [sys.argv[0], *arguments]  # which Hydra reads
+    """Run Hydra's own command line, which calls `task` for each job."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us as exceptions; Hydra would print them and exit with 1
+    before, sys.argv = sys.argv, [sys.argv[0], *arguments]  # Hydra reads sys.argv
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(task)()
     finally:

@@ -1,4 +1,4 @@
-"""One command line as several: one for each experiment that it names, and for each learner where settings are tuned."""
+"""Splits a command line into several: one per experiment that it names, and one per learner if settings are tuned."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ Compose = Callable[[list[str]], DictConfig]
 
 
 class Line(NamedTuple):
-    """The overrides of a command line. tune: of the command `tune`; multirun: with -m; folders: of configurations."""
+    """The overrides of a command line. tune: of the command `tune`; multirun: with -m; folders: with configurations."""
 
     overrides: list[str]
     tune: bool
@@ -26,9 +26,9 @@ class Line(NamedTuple):
 
 
 def parts(overrides: Sequence[str], folders: Sequence[Path] = (CONF,)) -> list[list[str]]:
-    """The overrides of each experiment, if they name several: by commas, choice() or glob(), or a folder of them.
+    """Split the overrides by experiment, if they name several: with commas, choice(), glob(), or a folder's name.
 
-    Hydra composes a grid (hydra.sweeper.params) once, before it sweeps: an experiment that is swept over loses its own.
+    Hydra composes the grid (hydra.sweeper.params) once, before it sweeps; swept experiments would lose their own grids.
     """
     for i, override in enumerate(map(parse, overrides)):
         if override.key_or_group == "experiment" and not override.is_delete():
@@ -40,10 +40,9 @@ def parts(overrides: Sequence[str], folders: Sequence[Path] = (CONF,)) -> list[l
 
 
 def per_learner(line: Line, compose: Compose) -> list[list[str]]:
-    """The overrides of each learner, if its settings are tuned or have been (`tuned=NAME`); else one part.
+    """Split the overrides by learner, if settings are being tuned or have been (`tuned=NAME`); else return one part.
 
-    compose: the configuration of overrides without sweeps. Raises ConfigError, for a learner without a choice or
-    without a grid, too.
+    compose: composes overrides without sweeps. Raises ConfigError, also for a learner without a choice or a grid.
     """
     parsed = [(text, parse(text)) for text in line.overrides]
     base = compose(_without_sweeps(line.overrides))
@@ -65,7 +64,7 @@ def per_learner(line: Line, compose: Compose) -> list[list[str]]:
 
 
 def _tuned(overrides: list[str], line: Line, compose: Compose) -> list[str]:
-    """The overrides after those that the tuning has chosen for the learner; what is swept over is left to the sweep."""
+    """Prepend the settings that the tuning chose for the learner, except those that a grid sweeps over."""
     config = compose(_without_sweeps(overrides))
     name = check_name(config.tuned)
     folder = tuning_folder(Path(config.results_dir).expanduser(), name, config.learner.name)
@@ -90,7 +89,7 @@ def _tuned(overrides: list[str], line: Line, compose: Compose) -> list[str]:
 
 
 def _tuning(overrides: list[str], line: Line, compose: Compose) -> list[str]:
-    """The overrides after the options of the tuning: by default those of the data, and its grid for the learner."""
+    """Prepend the options of the tuning: by default the tuning of the data, and its grid for the learner."""
     parsed = {parse(text).key_or_group: parse(text) for text in overrides}
     if "experiment" in parsed:
         raise ConfigError("tune takes no experiment; name the data and the learner: tune data=... learner=...")
@@ -121,7 +120,7 @@ def _is_option(group: str, name: str, line: Line) -> bool:
 
 
 def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:
-    """The experiments that `experiment=...` names. One that is unknown is left to Hydra, which says so."""
+    """List the experiments that `experiment=...` names. An unknown name is kept; Hydra reports it."""
     roots = [folder / "experiment" for folder in folders]
     paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
     known = sorted(path.as_posix() for path in paths)

@@ -1,4 +1,4 @@
-"""What is wrong with the overrides of a command line, in one line: by Hydra's kinds of errors, not by their texts."""
+"""One-line messages for wrong overrides, from the types of Hydra's errors, not from their texts."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -24,25 +24,25 @@ CONF = next((folder for folder in (PACKAGE / "conf", PACKAGE.parent / "conf") if
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir() and folder.name != "hydra")
 SEVERAL = "mechanism"  # the group that takes a list of options
 DERIVED = ("sizes", "published")  # groups whose options follow from data, scale and learner
-logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints what it then raises
+logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)  # it prints errors that it also raises
 COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError)
 
 
 def initialized() -> hydra.initialize_config_dir:
-    """Within, `hydra.compose` composes our configuration."""
+    """Return a context in which `hydra.compose` composes our configuration."""
     return hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF), job_name="cbp_experiments")
 
 
 @cache
 def parse(override: str) -> Override:
-    """An override as Hydra reads it. Raises ConfigError."""
+    """Parse an override as Hydra does. Raises ConfigError."""
     with explained([]):
         return OverridesParser.create().parse_overrides([override])[0]
 
 
 @contextmanager
 def explained(overrides: Sequence[str]) -> Iterator[None]:
-    """Within, an error of Hydra's is raised as a ConfigError; `overrides` are those that Hydra composes."""
+    """Turn Hydra's errors within this context into ConfigError. overrides: those that Hydra composes."""
     try:
         yield
     except COMPOSING_ERRORS as error:
@@ -50,7 +50,7 @@ def explained(overrides: Sequence[str]) -> Iterator[None]:
 
 
 def check(overrides: Sequence[str]) -> None:
-    """Refuse what Hydra would refuse without saying why. Raises ConfigError."""
+    """Raise ConfigError for overrides that Hydra would refuse without saying why."""
     for override in map(parse, overrides):
         group, value = override.key_or_group, override.value()
         if group in DERIVED:
@@ -59,7 +59,7 @@ def check(overrides: Sequence[str]) -> None:
             )
         if group not in GROUPS or override.is_sweep_override() or isinstance(value, dict):
             continue
-        if override.is_delete() and group != "experiment":  # which may have no option
+        if override.is_delete() and group != "experiment":  # an experiment is optional
             raise ConfigError(f"{group} is missing from the configuration without an option; conf/config.yaml has one")
         several = group == SEVERAL and isinstance(value, list) and all(isinstance(name, str) for name in value)
         if not isinstance(value, str) and not several and not override.is_delete():
@@ -74,7 +74,7 @@ def check(overrides: Sequence[str]) -> None:
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
-    """One line for an error of Hydra's: what is wrong, and how to fix it."""
+    """Explain an error of Hydra's in one line: what is wrong, and how to fix it."""
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override!r}; write key=value, key=[a,b], or \"key='any text'\" with both quotes"
     missing = str(error.missing_cfg_file) if isinstance(error, MissingConfigException) else ""
@@ -100,7 +100,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
 
 
 def _unknown_option(path: str, listed: Sequence[str]) -> str:
-    """`path` is group/option, and `listed` are the options that Hydra found; ours may be in folders."""
+    """Explain an unknown option. path: group/option; listed: the options that Hydra found, without subfolders."""
     group = next((name for name in GROUPS if path.startswith(f"{name}/")), path.rpartition("/")[0])
     nested = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
     options = ", ".join(sorted({*nested, *listed})) or "none"
@@ -108,7 +108,7 @@ def _unknown_option(path: str, listed: Sequence[str]) -> str:
 
 
 def known_keys() -> list[str]:
-    """The keys of the configuration as it is without overrides, with dots."""
+    """List the dotted keys of the configuration without overrides."""
     with nullcontext() if GlobalHydra.instance().is_initialized() else initialized():
         return list(_flatten(OmegaConf.to_container(hydra.compose("config"))))
 
@@ -121,11 +121,11 @@ def _flatten(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _unknown_key(given: str, key: str) -> str:
-    """`given` is what the command line names, `key` what is missing: the same, or a key below it."""
+    """Explain an unknown key. given: the key on the command line; key: the missing key, the same or one below it."""
     if key.startswith("hydra."):
         return f"unknown key {key}; --cfg hydra lists Hydra's keys, with those of the chosen launcher"
     known = known_keys()
-    if given in known:  # learner.mechanisms={a: ...}: Hydra changes keys, but adds none
+    if given in known:  # learner.mechanisms={a: ...}: Hydra changes keys but adds none
         return f"{given} has no key {key.removeprefix(given + '.')!r} to change; ++{given}=... adds one"
     section, dot, last = key.rpartition(".")
     if elsewhere := [name for name in known if name.endswith(f".{last}")]:

@@ -1,4 +1,4 @@
-"""The jobs of a command line: all checked, then trained one after the other here, or wherever a launcher does it."""
+"""Checks all jobs of a command line, then trains them here, one after the other, or through a launcher."""
 
 import sys
 import time
@@ -23,7 +23,7 @@ from cbp_experiments.training.runner import Loaded, plan, run_job
 from cbp_experiments.training.runs import Run
 from cbp_experiments.words import count, duration
 
-SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers write into files
+SHARING_THE_TERMINAL = (BASIC, "joblib")  # the jobs of other launchers print to files
 
 
 def run_jobs(composed: list[Composed]) -> None:
@@ -44,7 +44,7 @@ def run_jobs(composed: list[Composed]) -> None:
 
 
 def train_one_by_one(jobs: list[tuple[str, Job]]) -> None:
-    """Train the jobs here, one after the other; of several, say after each how far they are."""
+    """Train the jobs here, one after the other; if there are several, print the progress after each."""
     if len(jobs) == 1:
         run_job(jobs[0][1])
         return
@@ -61,7 +61,7 @@ def train_one_by_one(jobs: list[tuple[str, Job]]) -> None:
 
 
 def refuse_older(folder: Path) -> None:
-    """Raises ConfigError when runs in `folder` have the names of an older version: they would be trained again."""
+    """Raise ConfigError if runs in `folder` have names of an older version: they would be trained again."""
     if older := older_runs(folder):
         raise ConfigError(
             f"{folder} has {count(len(older), 'run')} named by an older version, {older[0]} for one, which would be "
@@ -70,7 +70,7 @@ def refuse_older(folder: Path) -> None:
 
 
 def launch_jobs(composed: list[Composed], jobs: list[tuple[str, Job]]) -> None:
-    """Let the launcher train the jobs; where they print elsewhere, their plans and tables are printed here, too."""
+    """Let the launcher train the jobs; if they print elsewhere, print their plans and tables here, too."""
     apart = any(job.launcher not in SHARING_THE_TERMINAL for job in composed)
     if apart:
         for number, (overrides, job) in enumerate(jobs, start=1):
@@ -95,9 +95,9 @@ def look_at(runs: list[Run]) -> list[Run]:
 
 
 def write_plans(jobs: list[tuple[str, Job]]) -> None:
-    """Add the runs of a multirun to the plans of its experiments, so that those that are missing can be named.
+    """Add the runs of a multirun to the plans of its experiments, so that missing runs can be named.
 
-    A job that cannot be done has no runs here, and says why when its turn comes.
+    A job that cannot be planned is skipped here; it raises its error when its turn comes.
     """
     plans: dict[Path, dict[str, Planned]] = defaultdict(dict)
     loaded = Loaded()
@@ -113,8 +113,8 @@ def write_plans(jobs: list[tuple[str, Job]]) -> None:
 
 
 def summarize(folder: Path) -> None:
-    """Write the summary of the experiment in `folder`; runs of other jobs may lie there, and may be damaged."""
-    from cbp_experiments.analysis.summaries import write_summary  # pandas and scipy.stats: when the training is done
+    """Write the summary of the experiment in `folder`, which may also hold damaged runs of other jobs."""
+    from cbp_experiments.analysis.summaries import write_summary  # needs pandas and scipy.stats
 
     try:
         for line in write_summary(folder).left_out:
@@ -124,9 +124,9 @@ def summarize(folder: Path) -> None:
 
 
 def train_launched(config: DictConfig) -> None:
-    """Train one job in a process of the launcher's, with its share of the cores.
+    """Train one job in a process of the launcher, with its share of the cores.
 
-    Its progress goes into a log; a terminal it would share with other jobs.
+    Progress is shown in a log, but not on a terminal, which the job would share with others.
     """
     with launched(), guarded():
         job = share_cores(build_job(config), HydraConfig.get().launcher.get("n_jobs", 1))
@@ -134,7 +134,7 @@ def train_launched(config: DictConfig) -> None:
 
 
 def share_cores(job: Job, processes: int) -> Job:
-    """The job with its share of the cores among `processes`; -1 is one a core, as joblib counts."""
+    """Give the job its share of the cores among `processes`; as in joblib, -1 means one process per core."""
     if job.engine.workers:
         return job
     processes = processes if processes > 0 else max(1, cores() + 1 + processes)

@@ -1,8 +1,8 @@
-"""A launcher's processes on this machine and the process that launched them: none outlives it, and none loses work.
+"""Ties a launcher's processes to the process that launched them: none outlives it, and none loses work.
 
-The launching process holds the lock of a scratch folder for as long as it wants the jobs done, and each process that
-trains one holds a lock in that folder. Locks are the kernel's, so each side sees what became of the other, however
-that ended. On another machine there is no such folder: a job runs on there.
+The launching process locks a file in a scratch folder for as long as it wants the jobs done. Each process that trains a
+job locks another file there. The kernel releases a lock however its process ends, so each side can tell whether the
+other is alive. A job on another machine finds no such folder and keeps running.
 """
 
 import fcntl
@@ -30,10 +30,10 @@ POLL_SECONDS = 0.2
 
 @contextmanager
 def launching() -> Iterator[Path]:
-    """A scratch folder, removed at the end. Within, a signal stops the launched jobs and is raised once they are saved.
+    """Make a scratch folder. In this context, a signal stops the launched jobs and is raised once they are saved.
 
-    A launcher kills its processes as soon as it hears of the signal, so it must not hear before. A second signal stops
-    everything at once.
+    A launcher kills its processes as soon as it sees the signal, so it must not see it earlier. A second signal stops
+    everything at once. The folder is removed at the end.
     """
     folder, lock = _claim()
     stopped = False
@@ -63,12 +63,12 @@ def _claim() -> tuple[Path, IO[str]]:
         with suppress(FileNotFoundError):
             lock = open(folder / WANTED, "w")  # noqa: SIM115 (it stays open)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if (folder / WANTED).exists():  # else `remove_abandoned` of another process came in between
+            if (folder / WANTED).exists():  # else `remove_abandoned` of another process deleted it
                 return folder, lock
 
 
 def remove_abandoned() -> None:
-    """Remove the scratch folders of this user whose processes have been killed."""
+    """Remove this user's scratch folders whose processes were killed."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{WANTED}"):
         with suppress(OSError), open(path) as lock:
             if path.stat().st_uid == os.getuid():
@@ -78,9 +78,9 @@ def remove_abandoned() -> None:
 
 @contextmanager
 def launched() -> Iterator[None]:
-    """Within, a job trains in a process of a launcher's. A signal ends the process, after the job has been saved.
+    """A context in which a job trains in a process of a launcher.
 
-    So does the end of the launching process.
+    A signal, or the end of the launching process, ends this process after the job is saved.
     """
     folder = Path(os.environ.get(SCRATCH, os.devnull))
     try:
@@ -116,7 +116,7 @@ def _attached(folder: Path) -> Iterator[None]:
 
 
 def _watch(wanted: Path, heard: int) -> None:
-    """Stop this process when it is not wanted any longer, unless a signal has come already or the job is over."""
+    """Stop this process when it is no longer wanted, unless a signal has already come or the job is over."""
     while not select.select([heard], [], [], POLL_SECONDS)[0]:
         if not _held(wanted):
             os.kill(os.getpid(), signal.SIGTERM)
@@ -124,7 +124,7 @@ def _watch(wanted: Path, heard: int) -> None:
 
 
 def _held(path: Path) -> bool:
-    """Whether a living process has the lock."""
+    """Whether a living process holds the lock."""
     try:
         with open(path) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

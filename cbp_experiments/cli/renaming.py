@@ -1,8 +1,8 @@
-"""Runs that a version before names by meaning named (results/older.py) get their present names, once.
+"""Gives their present names to runs that an older version named (results/older.py).
 
-Of an experiment first planned.json gets the new names; then of each run the folder, config.yaml the kinds, and run.json
-the settings, which are the mark of a renamed run: whatever interrupts it, the same command goes on. metrics.csv and the
-checkpoints stay as they are.
+In each experiment, planned.json gets the new names first. Then each run is renamed: its folder gets the new name,
+config.yaml the kinds, and run.json the settings, which mark the run as renamed. After an interruption, the same command
+continues. metrics.csv and the checkpoints do not change.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from cbp_experiments.words import count
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line behind scripts/rename_results.py; returns the exit code, 2 when a run kept its older name."""
+    """Run the command line of scripts/rename_results.py. Returns the exit code: 2 if a run kept its older name."""
     parser = argparse.ArgumentParser(
         prog="rename_results", description="Give the runs of an older version their names."
     )
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rename_experiment(folder: Path) -> list[str]:
-    """Rename the older runs in `folder`, and say how many. Returns a line for each that kept its name, and why.
+    """Rename the older runs in `folder`, and print how many. Returns a line for each run that kept its name, with why.
 
-    Raises ConfigError when the plan is damaged, or the folder cannot be written.
+    Raises ConfigError if the plan is damaged or the folder cannot be written.
     """
     older, problems = older_runs(folder), []
     if not older:
@@ -76,10 +76,10 @@ def rename_experiment(folder: Path) -> list[str]:
 
 
 def rename(path: Path) -> None:
-    """Rename one run; its folder may have its new name already.
+    """Rename one run; its folder may already have the new name.
 
-    Raises ConfigError when it is in progress, is not named after its run, has a class that cannot be imported, or when
-    another folder has the new name.
+    Raises ConfigError if the run is in progress, its folder is not named after it, one of its classes cannot be
+    imported, or another folder has the new name.
     """
     run, config = read_run(path / "run.json"), read_config(path / "config.yaml")
     identity = identity_of(sections(config), present_meaning)
@@ -100,9 +100,9 @@ def rename(path: Path) -> None:
 
 
 def rename_plan(folder: Path) -> None:
-    """Put present names into planned.json, and say which runs it loses.
+    """Put the present names into planned.json, and print how many runs it loses.
 
-    An older name of which no seed was ever trained cannot be told a present one; the command of its sweep plans it.
+    A setting's present name is known only if one of its seeds was trained. The sweep's command plans the others again.
     """
     plan, names, renamed = plan_of(folder), present_names(folder), {}
     for name, entry in plan.items():
@@ -120,14 +120,14 @@ def rename_plan(folder: Path) -> None:
 
 
 def present_names(folder: Path) -> dict[str, str]:
-    """Of all runs in `folder` whose names can be told: the older name to the present one, both without the seed."""
+    """Map older names of runs in `folder` to present ones, both without the seed; leave out unreadable runs."""
     names = {}
     for path in folder.glob("*/config.yaml"):
         try:
             config = read_config(path)
             present = run_name(identity_of(sections(config), present_meaning), 0)
             names[older_name(config, 0).rpartition("_seed")[0]] = present.rpartition("_seed")[0]
-        except ConfigError:  # of which `rename` speaks
+        except ConfigError:  # `rename` reports it
             continue
     return names
 
@@ -137,7 +137,7 @@ def sections(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def present_meaning(target: str) -> tuple[str, dict[str, Any]]:
-    """The kind and the neutral values of a class. Raises ConfigError when it cannot be imported."""
+    """Return the kind and the neutral values of a class. Raises ConfigError if it cannot be imported."""
     if target in CLASSES:
         return CLASSES[target]
     try:

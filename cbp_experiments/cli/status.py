@@ -1,4 +1,4 @@
-"""How far an experiment is: `python -m cbp_experiments status` before what trains it; nothing is written."""
+"""Prints the progress of an experiment: `python -m cbp_experiments status`, then what trains it; writes nothing."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def report(configs: list[tuple[str, DictConfig]]) -> int:
 
 
 def state_of(run: Run) -> str:
-    """One of STATES. Raises ConfigError where the folder may not be read."""
+    """Return one of STATES. Raises ConfigError if the folder cannot be read."""
     if run.tabled:
         return "complete"
     try:
@@ -62,7 +62,7 @@ def state_of(run: Run) -> str:
 
 
 def remarks(folder: Path, runs: Sequence[Path]) -> list[str]:
-    """What else is to be known of an experiment: names of an older version, copies, and versions of the numerics."""
+    """List remarks on an experiment: runs named by an older version, copies, and versions of the numerics."""
     lines = []
     if older := older_runs(folder):
         found = f"{count(len(older), 'run')} in {folder} named by an older version"
@@ -80,7 +80,7 @@ def remarks(folder: Path, runs: Sequence[Path]) -> list[str]:
 
 
 def time_left(job: Job, problem: Problem, engine: Engine, runs: list[Run]) -> float:
-    """Seconds for what is left of `runs`, at the speed of what they have trained so far, or else by a trial."""
+    """Estimate the seconds that `runs` still need, from their speed so far, or from a trial if they have none."""
     done = [run.folder.progress() for run in runs]
     finished = [run.tabled or run.folder.status() in FINISHED for run in runs]
     left = [run.tasks - tasks for run, (tasks, _), over in zip(runs, done, finished, strict=True) if not over]

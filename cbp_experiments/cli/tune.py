@@ -1,4 +1,4 @@
-"""Settings chosen on seeds of their own: `python -m cbp_experiments tune`; the files that remain: results/tuned.py."""
+"""Chooses settings on separate seeds: `python -m cbp_experiments tune`. results/tuned.py describes its files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 
 def tune(composed: list[Composed]) -> int:
-    """Train the grid of each learner, and write what was tried and what is chosen. Returns 0 if all have a choice.
+    """Train the grid of each learner, and write what was tried and chosen. Returns 0 if all have a choice, else 1.
 
-    Raises ConfigError before anything is trained: for tuning seeds that are reported, too (`build_job`).
+    Raises ConfigError before anything is trained, also if a tuning seed is among the reported seeds (`build_job`).
     """
     grids: dict[Path, list[tuple[Composed, Job]]] = {}
     for each in composed:
@@ -60,9 +60,9 @@ def tune(composed: list[Composed]) -> int:
 
 
 def check(folder: Path, jobs: Sequence[Job]) -> None:
-    """Raises ConfigError for a grid that names a setting twice or sweeps seeds.
+    """Raise ConfigError if a grid names a setting twice or sweeps over seeds.
 
-    And when settings.csv has runs that are not of this grid: they would be lost from it.
+    Also if settings.csv has runs that are not in this grid, because they would be lost.
     """
     if any(job.seeds != jobs[0].seeds for job in jobs):
         raise ConfigError("a grid has settings, each for all seeds: give the seeds once, tuning_seeds=[1000,1001,1002]")
@@ -79,9 +79,9 @@ def check(folder: Path, jobs: Sequence[Job]) -> None:
 
 
 def conclude(folder: Path, jobs: Sequence[Job]) -> bool:
-    """Write settings.csv, and choice.yaml once all runs are there; say what is chosen. Returns whether it is.
+    """Write settings.csv, and choice.yaml once all runs are finished; print the choice. Returns whether there is one.
 
-    Under a lock, so that of several processes that finish at once the last one has all runs.
+    Holds a lock: if several processes finish at once, the last one sees all runs.
     """
     from cbp_experiments.analysis.tuning import select
 
@@ -106,9 +106,9 @@ def conclude(folder: Path, jobs: Sequence[Job]) -> bool:
 
 
 def rows_of(folder: Path, jobs: Sequence[Job]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of settings.csv, in the order of the grid; and the runs that are not finished.
+    """Return the rows of settings.csv, in the order of the grid, and the names of the unfinished runs.
 
-    Columns of values: the keys in which the jobs differ.
+    The keys in which the jobs differ are columns.
     """
     flat = [values_of(job) for job in jobs]
     keys = [key for key in flat[0] if any(values.get(key) != flat[0][key] for values in flat)]
@@ -130,12 +130,12 @@ def rows_of(folder: Path, jobs: Sequence[Job]) -> tuple[list[dict[str, Any]], li
 
 
 def facts_of(score: str) -> tuple[str, ...]:
-    """The columns after the seed, for this column of scores."""
+    """Return the columns after the seed; `score` is the column of scores."""
     return (FACTS[1], score, *FACTS[2:])
 
 
 def facts(frame: "pd.DataFrame", score: str) -> dict[str, Any]:
-    """Of a finished run, what `facts_of` names; of a diverged one, nothing over all tasks."""
+    """Return the columns that `facts_of` names for a finished run; the means of a diverged run are empty."""
     from cbp_experiments.analysis.tenths import first_and_last
 
     status, tasks = frame["status"].iloc[0], int(frame["task"].max())
@@ -154,12 +154,12 @@ def table_of(rows: Sequence[dict[str, Any]]) -> "pd.DataFrame":
 
 
 def values_of(job: Job) -> dict[str, Any]:
-    """The values of the job's sections, by key with dots."""
+    """Return the values of the job's sections, by dotted key."""
     return dict(flatten(job.sections, leave_out=(TARGET, KIND)))
 
 
 def choice_of(selection: "Selection", score: Score, jobs: Sequence[Job], tasks: int) -> Choice:
-    """What choice.yaml says."""
+    """Return the contents of choice.yaml."""
     (best,) = [job for job in jobs if selection.values.items() <= values_of(job).items()]
     learner = best.identity({"learner": best.sections["learner"]})
     values = {**dict(flatten(learner, leave_out=(TARGET, KIND, "name"))), **selection.values}
@@ -181,7 +181,7 @@ def choice_of(selection: "Selection", score: Score, jobs: Sequence[Job], tasks: 
 
 
 def lines(selection: "Selection", score: Score, learner: str, folder: Path) -> Iterator[str]:
-    """What is chosen, in words."""
+    """Describe the choice, line by line."""
     from cbp_experiments.analysis.statistics import no_interval
 
     value, digits = f"{selection.score:.{score.decimals}f} {score.unit}".strip(), f".{score.decimals}f"
