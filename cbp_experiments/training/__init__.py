@@ -1,1 +1,1 @@
-"""From a configuration to results: a job, its runs, and the loop that trains them."""
+"""Turns a configuration into results: a job, its runs, and the loop that trains them."""

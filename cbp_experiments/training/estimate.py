@@ -1,4 +1,4 @@
-"""How long tasks take: by short trials, with networks of their own."""
+"""Estimates how long tasks take, from short trials with separate networks."""
 
 import time
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ TRIAL_SECONDS = 0.3
 
 
 def estimate(problem: Problem, engine: Engine, seeds: Sequence[int], left: Sequence[int]) -> float:
-    """Seconds for what is left of runs that have `left` tasks to do, each.
+    """Estimate the seconds for the remaining tasks of runs; left: how many tasks each run still has.
 
-    A task costs its measuring, once, and its updates, by the difference of a long and a short trial.
+    A task costs one measurement, and updates, whose time is the difference between a long and a short trial.
     """
     at_once = min(engine.workers, len(seeds))
     seeds = seeds if engine.together else seeds[:1]

@@ -1,4 +1,4 @@
-"""From the composed configuration to a job: everything is checked here, before anything is trained or written."""
+"""Builds a job from the composed configuration; everything is checked here, before anything is trained or written."""
 
 import re
 from contextlib import suppress
@@ -23,7 +23,7 @@ CHECKSUM_LENGTH = len("sha256:") + 8
 MAX_SEED = 2**32  # a seed is one 32-bit word of a generator's key
 SECTIONS = ("data", "network", "learner", "engine", "metrics")
 GLOBAL_GROUPS = ("experiment", "grid", "published", "scale", "sizes", "tuning")  # their options set keys anywhere
-CIRCUMSTANCES = {"data": ("root",), "engine": ("workers", "graph")}  # keys that change no numbers, and no name
+CIRCUMSTANCES = {"data": ("root",), "engine": ("workers", "graph")}  # keys that change neither numbers nor names
 EXPECTED = {
     float: "a number",
     int: "a whole number",
@@ -38,7 +38,7 @@ EXPECTED = {
 class Job:
     """One call of the command line, or one job of a multirun: the same settings for every seed.
 
-    seeds: those that are trained; tune: they are those of a tuning.
+    seeds: the seeds to train; tune: they are the seeds of a tuning.
     """
 
     experiment: str
@@ -46,7 +46,7 @@ class Job:
     scale: str
     results_dir: Path
     force: bool
-    tuned: str | None  # the tuning whose choice the learner takes; of a job of `tune`: the tuning that it belongs to
+    tuned: str | None  # the tuning whose choice the learner takes; for a job of `tune`, the tuning it belongs to
     tune: bool
     tuning_seeds: list[int]
     checkpoint_seconds: float
@@ -58,9 +58,9 @@ class Job:
     sections: dict[str, dict[str, Any]]  # the values of the last five as plain data, complete and typed
 
     def settings(self, checksum: str, engine: str, device: str = "cpu") -> dict[str, Any]:
-        """All settings that a run's numbers depend on, the seed apart, by section.
+        """Return all settings that a run's numbers depend on, except the seed, by section.
 
-        `checksum` of the stream's images, of which a few digits do: other images of the same source are other runs.
+        checksum: of the stream's images. Its first digits are a setting: other images from the same source, other runs.
         """
         known = {
             section: {key: value for key, value in values.items() if key not in CIRCUMSTANCES.get(section, ())}
@@ -71,18 +71,18 @@ class Job:
         return with_kinds(known, meaning)
 
     def identity(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Of all settings those that differ from their neutral values: they name a run (results/naming.py)."""
+        """Return the settings that differ from their neutral values; they name a run (results/naming.py)."""
         return identity_of(settings, meaning)
 
     def run_config(self, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-        """What config.yaml records of one run: enough to run it again, and no path of this machine."""
+        """Return what config.yaml records of one run: enough to run it again, without paths of this machine."""
         return {"experiment": self.experiment, "scale": self.scale, "seed": seed, **settings}
 
 
 def meaning(target: str) -> tuple[str, dict[str, Any]]:
-    """What the class that a `_target_` names is in the names of runs: its kind, and its neutral values.
+    """Return the kind and the neutral values, for names of runs, of the class that a `_target_` names.
 
-    What cannot be imported, or is no class, is known by its name alone; building it says what is wrong.
+    If it cannot be imported or is not a class, its name is the kind; building it raises the error.
     """
     try:
         found = get_object(target)
@@ -92,7 +92,7 @@ def meaning(target: str) -> tuple[str, dict[str, Any]]:
 
 
 def build_job(config: DictConfig) -> Job:
-    """Check and type the composed configuration. Raises ConfigError, one line, for the first thing that is wrong."""
+    """Check and type the composed configuration. Raises ConfigError, one line, for the first mistake."""
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
@@ -131,7 +131,7 @@ def build_job(config: DictConfig) -> Job:
 
 
 def parse_seeds(value: object, key: str = "seeds") -> list[int]:
-    """`seeds=5` is the five seeds 0 to 4, `seeds=[3,7]` those two."""
+    """Parse seeds: `seeds=5` means the five seeds 0 to 4, `seeds=[3,7]` those two. Raises ConfigError."""
     how = f"give a count ({key}=5) or a list of different seeds ({key}=[3,7])"
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= MAX_SEED:
@@ -145,9 +145,9 @@ def parse_seeds(value: object, key: str = "seeds") -> list[int]:
 
 
 def build(section: str, values: Any) -> tuple[Any, dict[str, Any]]:
-    """The dataclass that `_target_` names, from the values of a section, and all its values as plain data.
+    """Build the dataclass that `_target_` names from the values of a section; also return its values as plain data.
 
-    A value of another type is taken where it says the same (3 for 3.0), so that equal settings look equal.
+    A value of another type is converted if it means the same (3 to 3.0), so that equal settings look equal.
     """
     if not isinstance(values, dict) or not isinstance(values.get("_target_"), str):
         raise ConfigError(f"{section} must be a group of keys with a _target_, got {values!r}")
@@ -182,7 +182,7 @@ def _is_group(value: object) -> bool:
 
 
 def _made(cls: type, plain: dict[str, Any], section: str) -> Any:
-    """The dataclass of these values; the messages of a part of a learner are told where it stands."""
+    """Make the dataclass from these values; prefix the errors of a part of a learner with its section."""
     try:
         return cls(**plain)
     except ConfigError as error:
@@ -218,7 +218,7 @@ def _experiment(value: object) -> str:
 
 
 def _refuse_overlap(key: str, seeds: list[int], others: list[int], why: str) -> None:
-    """Settings that a seed has chosen look better on that seed than they are."""
+    """Raise ConfigError if seeds are in both lists: settings look better than they are on seeds that chose them."""
     if both := sorted({*seeds} & {*others}):
         raise ConfigError(f"{key}: seed {both[0]} {why}; settings are chosen and reported on different seeds")
 
@@ -230,7 +230,7 @@ def _folder(value: object) -> Path:
         folder = Path(str(value)).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             folder.stat()
-    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL, no such user's home
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL, the home of an unknown user
         raise ConfigError(f"results_dir={value} cannot be the path of a folder: {error}") from error
     return folder
 

@@ -1,4 +1,4 @@
-"""What the user reads before and after a job: what will run, on what, for how long; what came of it."""
+"""Messages before and after a job: what will run, on what and for how long; then the results."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ SIZE_KEYS = ("data.source", "data.task_length", "data.epochs", "data.batch_size"
 
 
 def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[str, str, int]]) -> float | None:
-    """Print the plan; returns the estimated seconds, or None where there is nothing to do.
+    """Print the plan. Returns the estimated seconds, or None if there is nothing to do.
 
-    `runs` holds (name, "new" | "continued" | "finished" | "tabled", tasks done) for each seed.
+    runs: (name, "new" | "continued" | "finished" | "tabled", tasks done) for each seed.
     """
     stream = problem.stream
     to_do = [done for _, status, done in runs if status not in DONE]
@@ -55,8 +55,8 @@ def announce(job: Job, problem: Problem, engine: Engine, runs: Sequence[tuple[st
 
 
 def conclude(job: Job, names: Sequence[str]) -> None:
-    """Print the table of the job's finished runs and where they lie."""
-    from cbp_experiments.analysis.tenths import table  # pandas: when there is something to show
+    """Print the table of the job's finished runs, and their folder."""
+    from cbp_experiments.analysis.tenths import table  # needs pandas
 
     folder = job.results_dir / job.experiment
     if names:
@@ -65,7 +65,7 @@ def conclude(job: Job, names: Sequence[str]) -> None:
 
 
 def _tuned_elsewhere(job: Job) -> str:
-    """In which sizes the choice of a tuning was made with others than the job has, in words; empty where in none."""
+    """Describe in which sizes the tuning differs from the job; empty if in none."""
     choice = read_choice(tuning_folder(job.results_dir, job.tuned or "", job.learner.name))
     ours = dict(flatten(job.sections))
     return ", ".join(

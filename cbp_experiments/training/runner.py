@@ -1,4 +1,4 @@
-"""A job from configuration to results: which runs are due, train them task by task, record what comes."""
+"""Runs a job: finds the runs that are due, trains them task by task, and records the results."""
 
 import resource
 import sys
@@ -28,12 +28,12 @@ from cbp_experiments.training.job import Job
 from cbp_experiments.training.messages import announce, conclude
 from cbp_experiments.training.runs import DONE, Convoy, Run, Unusable
 
-IN_FLIGHT_BYTES = 2**31  # runs that take turns on the cores stay in memory; no more of them than fit in this
-OTHER_FILES = 40  # that a process has open, or opens while it saves
+IN_FLIGHT_BYTES = 2**31  # memory for the runs that take turns on the cores; it limits their number
+OTHER_FILES = 40  # files that a process has open, or opens while it saves
 
 
 class Loaded:
-    """The stream of a job, loaded once for jobs in a row that share it. Raises ConfigError, as loading does."""
+    """Loads the stream of a job, once for consecutive jobs that share it. Raises ConfigError, as loading does."""
 
     def __init__(self) -> None:
         self._streams: dict[str, Stream] = {}
@@ -46,15 +46,15 @@ class Loaded:
 
 
 def run_job(job: Job, stream: Stream | None = None, *, show_bar: bool = True) -> bool:
-    """Train the runs of a job that are not finished yet; whether there were any.
+    """Train the unfinished runs of a job. Returns whether there were any.
 
-    stream: as `plan` has it. Raises ConfigError before anything is trained or written.
+    stream: the job's, if already loaded. Raises ConfigError before anything is trained or written.
     """
     problem, engine, runs = plan(job, stream)
     for run in runs:
         run.look()
     before = [run.name for run in runs if run.status == "finished"]
-    if before:  # one of them that is damaged is better found now than after the training
+    if before:  # finds a damaged run now, not after the training
         load_experiment(job.results_dir / job.experiment, runs=before)
     expected = announce(job, problem, engine, runs=[(run.name, run.status, run.tasks_done) for run in runs])
     check_writable(job.results_dir)
@@ -67,14 +67,14 @@ def run_job(job: Job, stream: Stream | None = None, *, show_bar: bool = True) ->
 
 
 def plan(job: Job, stream: Stream | None = None) -> tuple[Problem, Engine, list[Run]]:
-    """What a job trains, on what, and its runs, one a seed. Writes nothing.
+    """Return the problem, the engine and the runs of a job, one run per seed. Writes nothing.
 
-    stream: the job's, where it is loaded already. Raises ConfigError when the folder of a run holds another one.
+    stream: the job's, if already loaded. Raises ConfigError if the folder of a run holds another run.
     """
     stream = stream or job.data.load()
     problem = Problem(stream, job.network, job.learner, job.metrics, job.engine)
     engine = choose_engine(problem)
-    kind = engine.device.partition(":")[0]  # cpu or cuda, whose numbers differ; cuda:1 is as good as cuda:0
+    kind = engine.device.partition(":")[0]  # cpu and cuda give different numbers; cuda:0 and cuda:1 do not
     settings = job.settings(stream.checksum, engine.name, kind)
     identity = job.identity(settings)
     facts = provenance() | {
@@ -106,14 +106,14 @@ def train(
     show_bar: bool = True,
     expected: float | None = None,
 ) -> None:
-    """Advance all runs that are free to their last task, with a progress bar in updates of one run.
+    """Train all runs that no other process holds, until they end; the progress bar counts the updates of all of them.
 
-    expected: the seconds that were announced. A signal (signals.py) stops it after the runs under way are saved, within
-    their tasks if need be, and raises Interrupted; a second one stops it at once, and leaves them as last saved.
+    expected: the seconds that were announced. At a signal (signals.py), the runs under way are saved, within their
+    tasks if need be, and Interrupted is raised; a second signal stops at once and leaves them as last saved.
     """
     stream = problem.stream
     left = sum(updates_of(stream, run.tasks_done) for run in due)
-    even = engine.workers + len(due) % engine.workers  # so many at a time that no core idles during the last ones
+    even = engine.workers + len(due) % engine.workers  # this many at a time keep all cores busy to the end
     at_a_time = max(engine.workers, min(even, IN_FLIGHT_BYTES // problem.weight_bytes()))
     with (
         limited_threads(engine.threads),
@@ -131,7 +131,7 @@ def train(
             return taken
 
         def convoys(runs: list[Run]) -> Iterator[Convoy]:
-            """One of all, but for runs that cannot continue from where they were and start again by themselves."""
+            """Make one convoy of all runs, except those with an unusable checkpoint, which start again separately."""
             try:
                 yield Convoy(problem, engine, runs, checkpoint_seconds)
             except Unusable as error:
@@ -153,7 +153,7 @@ def train(
 
 
 def groups(engine: Engine, due: list[Run], take: Callable[[Run], bool]) -> Iterator[list[Run]]:
-    """The runs that advance together, which have to be at the same place; each is taken when its turn comes."""
+    """Yield the runs that advance together, which must be at the same place; each is taken when its turn comes."""
     if not engine.together:
         yield from ([run] for run in due if take(run))
         return
@@ -166,7 +166,7 @@ def groups(engine: Engine, due: list[Run], take: Callable[[Run], bool]) -> Itera
 
 
 def most_open() -> int:
-    """How many runs this process can hold at once: each is a lock, which is an open file."""
+    """Raise the limit of open files; return how many runs this process can hold, each with a lock, an open file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(ValueError, OSError):  # macOS allows less than it says
@@ -178,9 +178,9 @@ def most_open() -> int:
 def take_turns(
     convoys: Iterator[Convoy], engine: Engine, at_a_time: int, bar: Progress, request: signals.Request
 ) -> None:
-    """Give the convoys a task each in turn, `at_a_time` of them until they are finished, on the engine's workers.
+    """Train the convoys on the engine's workers, `at_a_time` of them in turns of one task, until all are finished.
 
-    When a signal requests it, those under way pause and are saved, and no other begins.
+    At a signal, the convoys under way pause and are saved, and no other begins.
     """
     abandoned = threading.Event()
 
@@ -214,4 +214,4 @@ def take_turns(
 
 
 class Abandoned(Exception):
-    """Ends a task from within, at a second signal or when another one has failed."""
+    """Ends a task from within, at a second signal or when another task has failed."""

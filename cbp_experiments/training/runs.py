@@ -13,15 +13,15 @@ from cbp_experiments.progress import say
 from cbp_experiments.results import FINISHED, RunFolder, numbers_of, recorded
 from cbp_experiments.results.files import first_line
 
-DONE = ("finished", "tabled")  # the status of a run that is not to be trained
+DONE = ("finished", "tabled")  # the status of a run that needs no training
 
 
 @dataclass(eq=False)
 class Run:
-    """One seed of a job: its folder, and what has been recorded of it.
+    """One seed of a job: its folder, and what has been recorded so far.
 
-    config, facts: what config.yaml and run.json say. retrain: train it even if it is finished. tabled: it is in the
-    settings.csv of a tuning, so it counts as finished.
+    config, facts: the contents of config.yaml and run.json. retrain: train it even if it is finished. tabled: it is in
+    the settings.csv of a tuning, so it counts as finished.
     """
 
     folder: RunFolder
@@ -45,7 +45,7 @@ class Run:
         return self.facts["tasks"]
 
     def look(self) -> None:
-        """How far the run is, without taking it."""
+        """Update the status and the finished tasks, without taking the run."""
         if self.tabled and not self.retrain:
             self.status, self.tasks_done = "tabled", self.tasks
         elif not self.retrain:
@@ -54,7 +54,7 @@ class Run:
             self.status = "finished" if finished else "continued" if seconds else "new"
 
     def take(self) -> bool:
-        """Take the run for this process and continue from its last checkpoint; False, and a line, if another has it."""
+        """Take the run for this process and restore its last checkpoint; False if it is finished or taken elsewhere."""
         if self.status == "finished":
             return False
         if not self.folder.lock():
@@ -85,18 +85,18 @@ class Run:
             self.start_again("it has values that are not numbers")
 
     def start_again(self, reason: str) -> None:
-        """Forget what was restored, and say so."""
+        """Discard what was restored, and print why."""
         say(f"the checkpoint of {self.name} cannot be continued ({reason}): the run starts again")
         self.folder.begin(self.config, self.facts, restart=True)
         self.rows, self.restored, self.seconds = [], None, 0.0
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where the run stands: finished tasks, and the examples of the next one that are learned."""
+        """The run's place: finished tasks, and examples learned of the next task."""
         return len(self.rows), int(self.restored["position"]) if self.restored else 0
 
     def has_other_columns(self, row: Row | None) -> bool:
-        """Whether `row` does not fit to the rows so far: a checkpoint of another version of the code."""
+        """Whether `row` has other columns than the rows so far, which another version of the code wrote."""
         return bool(row and self.rows and row.keys() != self.rows[0].keys())
 
     def release(self) -> None:
@@ -119,9 +119,9 @@ class Run:
 
 
 class Convoy:
-    """A group of runs and their records: they advance together, one task at a turn or, at a pause, a part of one.
+    """A group of runs and their records; they advance together, one task per turn, or part of a task before a pause.
 
-    Raises Unusable when a run cannot continue from what was restored.
+    Raises Unusable if a run cannot continue from what was restored.
     """
 
     def __init__(self, problem: Problem, engine: Engine, runs: list[Run], checkpoint_seconds: float):
@@ -147,7 +147,7 @@ class Convoy:
         return rows, time.perf_counter() - started
 
     def record(self, rows: list[Row | None], seconds: float) -> None:
-        """Take what `advance` gave: the rows of a finished task, or none at a pause."""
+        """Record what `advance` returned: the rows of a finished task, or none at a pause."""
         unfinished = [run for run in self.runs if run.status not in FINISHED]
         for run in unfinished:
             run.seconds += seconds
@@ -191,5 +191,5 @@ class Unusable(Exception):
 
 
 def has_nan(state: State) -> bool:
-    """Whether a value in it is not a number, as only a damaged run has, or one that is about to diverge."""
+    """Whether a value is NaN, which means that the run is damaged or about to diverge."""
     return any(array.dtype.kind == "f" and np.isnan(array).any() for array in state.values())
