@@ -1,4 +1,4 @@
-"""Results on disk: a folder a run (run_folder.py), read back as one table an experiment (experiment.py); planned.py."""
+"""Results on disk: a folder per run (run_folder.py); a table (experiment.py) and a plan (planned.py) of all runs."""
 
 from cbp_experiments.results.csv_rows import Row, metrics_csv
 from cbp_experiments.results.experiment import (

@@ -9,9 +9,9 @@ Row = dict[str, float]
 
 
 def metrics_csv(rows: list[Row]) -> str:
-    """The text of metrics.csv: columns as in the first row, floats with 8 significant digits, NaN as an empty cell.
+    """Return the text of metrics.csv: columns as in the first row, floats with 8 significant digits, NaN as empty cell.
 
-    Without rows (a run that diverged in its first task) it is the header of the two columns that every run has.
+    Without rows (a run that diverged in its first task), return the header of the two columns that every run has.
     """
     plain = _plain_rows(rows)
     header = list(plain[0]) if plain else ["task", "examples"]
@@ -20,7 +20,7 @@ def metrics_csv(rows: list[Row]) -> str:
 
 
 def _plain_rows(rows: Sequence[Row]) -> list[Row]:
-    """The rows with Python's own int and float, so that they survive JSON unchanged."""
+    """Convert the rows to Python's own int and float, so that they survive JSON unchanged."""
     if any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("the rows of a run differ in their columns")
     integer = (int, np.integer)
@@ -34,7 +34,7 @@ def _cell(value: float) -> str:
 
 
 def value_of(cell: str) -> float:
-    """The value that `_cell` writes as `cell`. Raises ValueError for what it never writes."""
+    """Parse a cell that `_cell` wrote. Raises ValueError for text that `_cell` never writes."""
     if not cell:
         return np.nan
     value = int(cell) if re.fullmatch(r"0|-?[1-9]\d*", cell) else float(cell)

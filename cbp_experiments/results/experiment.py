@@ -1,6 +1,6 @@
-"""The runs of an experiment, read back as one table.
+"""Reads the runs of an experiment as one table.
 
-Who only writes results does without pandas, which takes a while to import.
+pandas is slow to import, so the functions that need it import it: code that only writes results does without.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from cbp_experiments.words import some
 if TYPE_CHECKING:
     import pandas as pd
 
-AT_A_TIME = 256  # files whose text is in memory
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times faster, and not everywhere
+AT_A_TIME = 256  # files whose text is in memory at once
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times faster, but not always installed
 
 
 @dataclass(frozen=True)
 class Experiment:
     """The runs of an experiment.
 
-    frame: one row per run and task, as `load_experiment` returns it. facts: one row per run, of what run.json says:
-    run, and its keys but `settings`, flattened with dots (status, wall_seconds, git_commit, versions.torch, ...).
-    left_out: a sentence for each kind of folder that is not in them.
+    frame: one row per run and task, as `load_experiment` returns it. facts: one row per run: its name (run) and the
+    keys of run.json except `settings`, flattened with dots (status, wall_seconds, git_commit, versions.torch, ...).
+    left_out: one sentence for each reason why folders were left out.
     """
 
     frame: pd.DataFrame
@@ -47,7 +47,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run as its files say: facts of run.json, config, and the text of config.yaml without the seed."""
+    """A run as read from its files. facts: run.json. config: config.yaml; text: its text without the seed."""
 
     path: Path
     facts: dict[str, Any]
@@ -60,24 +60,24 @@ class _Run:
 
 
 def load_experiment(folder: Path, name: str | None = None, *, runs: Collection[str] | None = None) -> pd.DataFrame:
-    """The table of `read_experiment` alone."""
+    """Return only the frame of `read_experiment`."""
     return read_experiment(folder, name, runs=runs).frame
 
 
 def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[str] | None = None) -> Experiment:
-    """All runs under `folder`, finished or not, sorted by name; one row per run and task.
+    """Read all runs under `folder`, finished or not, sorted by name; one row per run and task.
 
-    runs: the names of those that are wanted, none of which may be missing; all that are there by default. A folder
-    that is not named after its run (a copy, say) is left out, and so is a second run of the same settings and seed.
+    runs: the names of the runs to read, all of which must exist; by default, all runs. A folder that is not named after
+    its run (a copy, say) is left out, and so is a second run with the same settings and seed.
 
     Columns, in this order: those of metrics.csv; run, status, seed, numbers (the version of the numerics), classes (of
     the stream: chance is 100 / classes percent), data_description; the config, flattened with dots (learner.name,
-    learner.step_size, data.source, network.width, scale, ...; lists as JSON text, a name that is taken already as
-    config.<name>). A key that was added after a run was made has its neutral value there. A run that finished no task
-    has a single row: task 0, nothing measured.
+    learner.step_size, data.source, network.width, scale, ...; a list is JSON text; a name that is already taken becomes
+    config.<name>). A key that was added after a run was made has its neutral value. A run that finished no task has a
+    single row: task 0, nothing measured.
 
-    Raises ConfigError when there are no runs (`name`: the experiment, for the command that would make them) or when a
-    file is missing or damaged.
+    Raises ConfigError if there are no runs (name: the experiment, for the command in the message), if a file is missing
+    or damaged, or if a folder among `runs` is not named after its run.
     """
     import pandas as pd
 
@@ -98,7 +98,7 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
 
 
 def run_folders(folder: Path, name: str | None = None) -> list[Path]:
-    """The folders under `folder` with a metrics.csv, sorted. Raises ConfigError when there are none."""
+    """List the folders under `folder` with a metrics.csv, sorted. Raises ConfigError if there are none."""
     if paths := sorted(path.parent for path in folder.glob("*/metrics.csv")):
         return paths
     name = name or folder.name
@@ -108,12 +108,12 @@ def run_folders(folder: Path, name: str | None = None) -> list[Path]:
 
 
 def results_dir_option(results_dir: Path) -> str:
-    """What a command needs to find results that are not in results/, with a space before it."""
+    """Return the option, after a space, with which a command finds results outside results/; else empty."""
     return "" if results_dir == Path("results") else f" results_dir={results_dir}"
 
 
 def _read_runs(paths: Sequence[Path]) -> tuple[list[_Run], list[str]]:
-    """The runs in these folders, and the names of the folders that are not named after their run."""
+    """Read the runs in these folders; also return the names of folders that are not named after their run."""
     configs: dict[str, dict[str, Any]] = {}  # parsed, by their text
     runs, strangers = [], []
     for path in paths:
@@ -136,7 +136,7 @@ def _read_runs(paths: Sequence[Path]) -> tuple[list[_Run], list[str]]:
 
 
 def _parsed(text: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The content of config.yaml. Raises ValueError where it lacks what run.json has of the settings."""
+    """Parse config.yaml. Raises ValueError if it differs from the settings in run.json."""
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, LOADER)):
         raise ValueError("an alias in it, which a few lines can make a text of gigabytes")
     config = yaml.load(text, LOADER)
@@ -150,9 +150,9 @@ def _parsed(text: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_flat_configs(runs: Sequence[_Run]) -> list[_Run]:
-    """The runs with flat configs, in which keys that a run is too old for have their neutral values.
+    """Flatten the configs; keys that were added after a run was made get their neutral values.
 
-    What config.yaml of another run has and its `settings` leave out is the neutral value of a class of its kind.
+    If another run has a value in config.yaml but not in `settings`, that value is neutral for classes of its kind.
     """
     of_text = {run.text: run for run in runs}
     flat = {
@@ -175,7 +175,7 @@ def _with_flat_configs(runs: Sequence[_Run]) -> list[_Run]:
 
 
 def _twins(runs: Sequence[_Run]) -> set[str]:
-    """Runs of an older form that are there by their present name, too."""
+    """Return the older runs that also exist under their present name."""
     if not any(is_older(run.facts) for run in runs):
         return set()
     circumstances = ("experiment", "scale")
@@ -210,7 +210,7 @@ def _frame(runs: Sequence[_Run]) -> pd.DataFrame:
 
 
 def _read_metrics(runs: Sequence[_Run]) -> tuple[pd.DataFrame, np.ndarray]:
-    """The rows of all runs, one run after the other, and the position of each row's run: int64 `[rows]`."""
+    """Read the rows of all runs, one run after the other; also return the index of each row's run: int64 `[rows]`."""
     import pandas as pd
 
     tables, rows = [], []
@@ -230,9 +230,9 @@ def _read_metrics(runs: Sequence[_Run]) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def _text(run: _Run) -> tuple[str, list[str]]:
-    """Header and lines of metrics.csv; a row of task 0 where there is none.
+    """Return the header and the lines of metrics.csv; if it has no lines, one for task 0.
 
-    Rows are appended while a run is trained, so that the last line of an incomplete run may be half there.
+    Rows are appended during training, so the last line of an incomplete run may be cut short; it is dropped.
     """
     path, done = run.path / "metrics.csv", run.facts.get("tasks_done")
     with reading(path):

@@ -1,4 +1,4 @@
-"""Files that are replaced whole, and errors in one line when they cannot be written or read."""
+"""Replaces files atomically, and reports in one line that a file cannot be written or read."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from cbp_experiments.errors import ConfigError
 
 
 def check_writable(folder: Path) -> None:
-    """Make `folder` if it is not there. Raises ConfigError, before any time is spent, when it cannot be written."""
+    """Make `folder` if it does not exist. Raises ConfigError if it is not writable, before any time is spent."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -22,9 +22,9 @@ def check_writable(folder: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a new file and put it in the place of `path`, on the disk before this returns.
+    """Let `write` fill a new file, and replace `path` with it. It is on the disk when this returns.
 
-    Raises ConfigError when the file cannot be written; the old one is still there then.
+    Raises ConfigError if the file cannot be written; the old one is kept in that case.
     """
     with writing(path):
         replace_file(path, write)
@@ -43,7 +43,7 @@ def remove(path: Path) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether the file is there. Raises ConfigError where the folder may not be searched, which is not a no."""
+    """Whether the file exists. Raises ConfigError if the folder cannot be searched, instead of answering no."""
     with reading(path):
         try:
             os.stat(path)
@@ -73,7 +73,7 @@ def reading(path: Path) -> Iterator[None]:
         raise ConfigError(
             f"{path} cannot be read ({error.strerror}); delete its folder and run that run again"
         ) from error
-    except ConfigError:  # a ValueError, which says more
+    except ConfigError:  # a ValueError too, with a better message
         raise
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is damaged ({first_line(error)}); run that run again with force=true") from error

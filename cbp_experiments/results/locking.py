@@ -1,4 +1,4 @@
-"""The locks of what the runs of an experiment have in common: planned.json, and the summaries."""
+"""Locks for the files that the runs of an experiment share: planned.json, settings.csv and the summaries."""
 
 import os
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from cbp_experiments.results.files import remove, writing
 
 @contextmanager
 def locked(folder: Path, *names: str, seconds: float = 20.0) -> Iterator[None]:
-    """Hold the lock of these files in the folder of an experiment; it is called after the first: `.planned.lock`.
+    """Hold the lock of these files in the folder of an experiment; it is named after the first: `.planned.lock`.
 
-    Temporary files that killed processes have left of them are removed. Where the folder may not be written, nothing is
-    locked, since nothing can change. Raises ConfigError when another process keeps the lock for so many `seconds`.
+    Temporary versions of the files that killed processes left are removed. If the folder is not writable, nothing is
+    locked, since nothing can change. Raises ConfigError if another process keeps the lock for `seconds`.
     """
     if not os.access(folder, os.W_OK):
         yield
         return
-    lock = FileLock(folder / f".{Path(names[0]).stem}.lock")  # it stays: removed, it might be taken from one who waits
+    lock = FileLock(folder / f".{Path(names[0]).stem}.lock")  # never removed: another process may wait for it
     with writing(folder):
         try:
             lock.acquire(timeout=seconds)

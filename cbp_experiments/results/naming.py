@@ -1,15 +1,15 @@
-"""What a run is called: after what its settings mean, not after how the code happens to be written.
+"""Names runs after what their settings mean, not after how the code happens to be written.
 
 The name of a run hashes its identity: for each section of the configuration (data, network, learner, engine, metrics)
 the kind of its class and the values that differ from their neutral ones.
 
 - The neutral value of a key is the default of its field in the section's dataclass. So a key with a default can be
-  added without renaming any run, and a default must never change: that would give another meaning to the names of all
-  runs that leave the key out. A key without a default is always part of the name.
-- The kind of a class is what it declares as `kind: ClassVar[str]`, so that the class may be renamed and moved; of a
-  class that declares none it is the class's name.
+  added without renaming any run, and a default must never change: that would change the meaning of every name that
+  leaves the key out. A key without a default is always part of the name.
+- The kind of a class is its `kind: ClassVar[str]`, so that the class can be renamed and moved. A class without one has
+  its class name as its kind.
 
-run.json records the identity (`settings`), by which a reader can tell whether a folder is named after its run.
+run.json records the identity (`settings`), so that a reader can tell whether a folder is named after its run.
 """
 
 import json
@@ -21,28 +21,28 @@ from typing import Any
 
 from cbp_experiments.errors import ConfigError
 
-TARGET = "_target_"  # where the class of a section is found, which is no part of a name
-KIND = "_kind_"  # what stands for the class in it
+TARGET = "_target_"  # the import path of a section's class; not part of a name
+KIND = "_kind_"  # stands for the class in a name
 RUN_NAME = re.compile(r"[\w.-]+_[0-9a-f]{8}_seed\d+")
-Meaning = Callable[[str], tuple[str, dict[str, Any]]]  # of a _target_: the kind of its class, and its neutral values
+Meaning = Callable[[str], tuple[str, dict[str, Any]]]  # from a _target_ to the kind and neutral values of its class
 
 
 def kind_of(cls: type) -> str:
-    """What stands for a class in names. A subclass does not inherit it: it does something else."""
+    """Return what stands for a class in names. Subclasses do not inherit it, since they do something else."""
     declared = vars(cls).get("kind")
     is_field = is_dataclass(cls) and "kind" in (field.name for field in fields(cls))
     return declared if isinstance(declared, str) and not is_field else cls.__name__
 
 
 def neutral_values(cls: type) -> dict[str, Any]:
-    """The values that names leave out, by the keys of a dataclass; empty for any other class."""
+    """Return the values that names leave out, by key, for a dataclass; empty for any other class."""
     declared = fields(cls) if is_dataclass(cls) else ()
     made = {field.name: field.default_factory() for field in declared if field.default_factory is not MISSING}
     return made | {field.name: field.default for field in declared if field.default is not MISSING}
 
 
 def with_kinds(values: Any, meaning: Meaning) -> Any:
-    """Plain nested values, with the kind beside each `_target_`."""
+    """Add the kind beside each `_target_` in plain nested values."""
     if isinstance(values, list):
         return [with_kinds(value, meaning) for value in values]
     if not isinstance(values, dict):
@@ -53,7 +53,7 @@ def with_kinds(values: Any, meaning: Meaning) -> Any:
 
 
 def identity_of(values: Any, meaning: Meaning) -> Any:
-    """Plain nested values as names mean them: kinds in place of each `_target_`, and no neutral values."""
+    """Replace each `_target_` in plain nested values with its kind, and leave out neutral values."""
     if isinstance(values, list):
         return [identity_of(value, meaning) for value in values]
     if not isinstance(values, dict):
@@ -62,13 +62,13 @@ def identity_of(values: Any, meaning: Meaning) -> Any:
     if not isinstance(target := values.get(TARGET), str):
         return inner
     kind, neutral = meaning(target)
-    # A key that the class no longer has, and that says nothing, is as good as none.
+    # A key that the class no longer has is left out, too, if its value is null.
     named = {k: v for k, v in inner.items() if canonical(v) != canonical(neutral.get(k))}
     return {KIND: kind, **named}
 
 
 def flatten(config: dict[str, Any], prefix: str = "", leave_out: Sequence[str] = ()) -> Iterator[tuple[str, Any]]:
-    """The values of nested groups by key with dots; a list as JSON text."""
+    """Yield the values of nested groups by dotted key; a list becomes JSON text."""
     for key, value in config.items():
         if key in leave_out:
             continue
@@ -79,7 +79,7 @@ def flatten(config: dict[str, Any], prefix: str = "", leave_out: Sequence[str] =
 
 
 def canonical(value: Any) -> str:
-    """Text that is equal for equal values: whatever the order of keys, 3 or 3.0, nothing as null or as no keys."""
+    """Return a text that is equal for equal values: keys in any order, 3 and 3.0, null and an empty group."""
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"))
 
 
@@ -95,12 +95,12 @@ def _plain(value: Any) -> Any:
 
 
 def digest(identity: Mapping[str, Any]) -> str:
-    """8 hex digits that stand for an identity: equal for equal values, as `canonical` compares them."""
+    """Return 8 hex digits for an identity; they are equal for values that `canonical` treats as equal."""
     return sha256(canonical(dict(identity)).encode()).hexdigest()[:8]
 
 
 def run_name(identity: Mapping[str, Any], seed: int) -> str:
-    """`<learner>_<digest>_seed<seed>`, the name of a run's folder; `identity` holds learner.name."""
+    """Return the name of a run's folder, `<learner>_<digest>_seed<seed>`; `identity` holds learner.name."""
     learner = identity["learner"]["name"]
     if not re.fullmatch(r"[\w.-]+", learner):
         raise ConfigError(f"learner.name={learner}: it names a folder, so only letters, digits and _ . - may be in it")

@@ -1,6 +1,6 @@
-"""Results of versions before names by meaning: a folder is named after all keys of its config.yaml, classes by path.
+"""Results of older versions, which named a folder after all keys of its config.yaml, with classes by import path.
 
-Such a run has no `settings` in run.json. It is read as it is; scripts/rename_results.py gives it its present name.
+Such a run has no `settings` in run.json. It can still be read; scripts/rename_results.py gives it its present name.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 from cbp_experiments.results.naming import KIND, TARGET, with_kinds
 
-# The classes of the package as they were: the kind of each, and its defaults, which are the neutral values of names.
+# The package's classes at that time: the kind of each, and its defaults, which are the neutral values in names.
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "cbp_experiments.streams.permuted_mnist.PermutedMNIST": (
         "permuted_mnist",
@@ -65,19 +65,19 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
         {"features": ["dead_units", "effective_rank"], "rank_every": 1},
     ),
 }
-ENGINE = "cbp_experiments.engines.EngineOptions"  # config.yaml did not name it
+ENGINE = "cbp_experiments.engines.EngineOptions"  # an older config.yaml does not name it
 SECTIONS = ("data", "network", "learner", "engine", "metrics")
 
 
 def is_older(run: Mapping[str, Any]) -> bool:
-    """Whether run.json is of a version before names by meaning."""
+    """Whether run.json is from such an older version."""
     return "settings" not in run
 
 
 def older_name(config: Mapping[str, Any], seed: int) -> str:
-    """The name that a run had then. config: what config.yaml holds, by then or by now.
+    """Return the name that an older version gave a run. config: the content of config.yaml, older or present.
 
-    Raises ValueError when it lacks a section.
+    Raises ValueError if it lacks a section.
     """
     if missing := [section for section in SECTIONS if not isinstance(config.get(section), dict)]:
         raise ValueError(f"no {missing[0]} in it")
@@ -88,12 +88,12 @@ def older_name(config: Mapping[str, Any], seed: int) -> str:
 
 
 def with_engine(config: Mapping[str, Any]) -> dict[str, Any]:
-    """config.yaml with the class of the engine section, which it did not name then."""
+    """Add the class of the engine section, which an older config.yaml does not name."""
     return {**config, "engine": {TARGET: ENGINE, **config["engine"]}}
 
 
 def with_older_kinds(config: Mapping[str, Any]) -> Any:
-    """config.yaml of then, with the kinds that it would name by now. A user's own class is known by its name."""
+    """Add the kinds that an older config.yaml lacks. The kind of a user's own class is its name."""
     return with_kinds(with_engine(config), lambda target: CLASSES.get(target, (target.rpartition(".")[2], {})))
 
 

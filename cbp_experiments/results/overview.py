@@ -1,4 +1,4 @@
-"""What run.json of each run says, without the tables of read_experiment; files that are damaged are passed over."""
+"""Reads run.json of each run, without the tables of read_experiment; damaged files are skipped."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FIRST_NUMBERS = 1  # the version of the numerics before run.json recorded it
 
 
 def recorded(path: Path) -> dict[str, Any] | None:
-    """run.json in the folder of a run; None when it is missing or damaged."""
+    """Read run.json in the folder of a run; None if it is missing or damaged."""
     try:
         return read_run(path / "run.json")
     except ConfigError:
@@ -22,12 +22,12 @@ def recorded(path: Path) -> dict[str, Any] | None:
 
 
 def numbers_of(run: Mapping[str, Any]) -> int:
-    """The version of the numerics by which run.json says that its run was made."""
+    """Return the version of the numerics that made a run, from its run.json."""
     return run.get("numbers", FIRST_NUMBERS)
 
 
 def check_identity(path: Path, identity: Mapping[str, Any], seed: int) -> None:
-    """Raises ConfigError when the folder that is named after this identity and seed holds another run."""
+    """Raise ConfigError if `path`, which is named after this identity and seed, holds another run."""
     run = recorded(path)
     if run is None or is_older(run):
         return
@@ -36,13 +36,13 @@ def check_identity(path: Path, identity: Mapping[str, Any], seed: int) -> None:
 
 
 def older_runs(folder: Path) -> list[str]:
-    """The runs of an experiment that a version before names by meaning named, sorted."""
+    """List the runs of an experiment that an older version named (older.py), sorted."""
     runs = _recorded_in(folder)
     return sorted(name for name, run in runs.items() if RUN_NAME.fullmatch(name) and is_older(run))
 
 
 def misnamed(folder: Path) -> list[str]:
-    """The folders of an experiment that are not named after their run, such as copies, sorted."""
+    """List the folders of an experiment that are not named after their run, such as copies, sorted."""
     runs = _recorded_in(folder)
     return sorted(
         name
@@ -52,13 +52,13 @@ def misnamed(folder: Path) -> list[str]:
 
 
 def _recorded_in(folder: Path) -> dict[str, dict[str, Any]]:
-    """run.json of each run in the folder of an experiment, by the name of its folder."""
-    if not os.path.isdir(folder):  # or no folder can have such a name, which `glob` raises for
+    """Read run.json of each run in the folder of an experiment, by the name of the run's folder."""
+    if not os.path.isdir(folder):  # also if no folder can have such a name; `glob` would raise
         return {}
     runs = {path.parent.name: recorded(path.parent) for path in folder.glob("*/run.json")}
     return {name: run for name, run in runs.items() if run is not None}
 
 
 def how_to_rename(folder: Path) -> str:
-    """The command that gives the older runs in `folder` their present names."""
+    """Return the command that gives the older runs in `folder` their present names."""
     return f"python scripts/rename_results.py {folder}"

@@ -1,9 +1,9 @@
-"""What an experiment consists of, trained or not: planned.json, which the commands write that train it.
+"""The plan of an experiment: planned.json lists its runs, trained or not. The commands that train them write it.
 
     results/<experiment>/planned.json     {run: {"setting": "bp, learner.step_size=0.01", "seed": 3,
                                                   "scale": "laptop"}, ...}
 
-Runs are only ever added to it, by several processes at once if need be, under a lock (locking.py).
+Training only adds runs, under a lock (locking.py), since several processes may write at once.
 """
 
 import json
@@ -19,7 +19,7 @@ FILE = "planned.json"
 
 
 class Planned(TypedDict):
-    """A run: what tells its setting from the others of the experiment, its learner first, and its seed."""
+    """A planned run. setting: its learner, then what distinguishes it from the experiment's other settings."""
 
     setting: str
     seed: int
@@ -27,26 +27,26 @@ class Planned(TypedDict):
 
 
 def add_to_plan(folder: Path, runs: Mapping[str, Planned]) -> None:
-    """Add runs, by name, to the plan of the experiment in `folder`; nothing is written when it knows them all.
+    """Add runs, by name, to the plan of the experiment in `folder`; write nothing if it has them all.
 
-    Raises ConfigError when the file is damaged or cannot be written, or another process keeps the lock.
+    Raises ConfigError if the file is damaged or cannot be written, or another process keeps the lock.
     """
     if runs.keys() <= plan_of(folder).keys():
         return
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, FILE):
-        write_plan(folder, {**runs, **plan_of(folder)})  # an entry that is there stays as it is
+        write_plan(folder, {**runs, **plan_of(folder)})  # existing entries do not change
 
 
 def write_plan(folder: Path, plan: Mapping[str, Planned]) -> None:
-    """Replace the plan of the experiment in `folder`, whose lock the caller holds."""
+    """Replace the plan of the experiment in `folder`; the caller holds its lock."""
     text = json.dumps(dict(sorted(plan.items())), indent=1) + "\n"
     write_atomically(folder / FILE, lambda handle: handle.write(text.encode()))
 
 
 def plan_of(folder: Path) -> dict[str, Planned]:
-    """The plan of the experiment in `folder`; empty where there is none. Raises ConfigError when it is damaged."""
+    """Read the plan of the experiment in `folder`; empty if there is none. Raises ConfigError if it is damaged."""
     path = folder / FILE
     try:
         plan: Any = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARIES = ("cbp-experiments", "torch", "numpy", "numba")
-NUMBERS = 2  # the version of the numerics: one more with each change that moves numbers, which CHANGELOG.md records
+NUMBERS = 2  # the version of the numerics: every change that moves numbers raises it; CHANGELOG.md lists them
 
 
 @cache
 def provenance() -> dict[str, object]:
-    """`numbers`; `versions` of Python, the package and the libraries that compute; `git_commit` of a checkout."""
+    """Return `numbers`; `versions` of Python, this package and its numerical libraries; `git_commit`; `machine`."""
     return {
         "numbers": NUMBERS,
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES},
@@ -30,10 +30,10 @@ def _version(name: str) -> str | None:
 
 
 def _commit(repository: Path = REPOSITORY) -> str | None:
-    """The commit, with "-dirty" when tracked files differ from it. None in an installed wheel."""
+    """Return the commit, with "-dirty" if tracked files differ from it; None in an installed wheel."""
     if not (repository / ".git").exists():
         return None
-    # Not `git describe --dirty`: it locks the index whatever it is told, and a `git commit` at that moment fails.
+    # Not `git describe --dirty`: it always locks the index, so a `git commit` at that moment would fail.
     command = ["git", "--no-optional-locks", "-C", str(repository), "status", "--porcelain=v2", "--branch"]
     try:
         output = subprocess.check_output([*command, "--untracked-files=no"], stderr=subprocess.DEVNULL, timeout=20)

@@ -1,28 +1,28 @@
-"""The folder of a run: written so that a crash at any moment loses nothing, by one process at a time.
+"""The folder of a run, written by one process at a time so that a crash at any moment loses nothing.
 
-    results/<experiment>/<run>/metrics.csv     one row a task
+    results/<experiment>/<run>/metrics.csv     one row per task
                                config.yaml     the composed config with the seed
                                run.json        status (incomplete | complete | diverged) and provenance
                                checkpoint.npz  while incomplete: state, the rows that belong to it, wall seconds
                                .lock           while incomplete: held by the process that trains it
 
-The checkpoint holds the state, and how much of metrics.csv belongs to it: that many bytes, with their checksum. A save
-appends the rows since the last one, so that its cost does not grow with the tasks that are done. Every other file is
-replaced whole: written beside its place, flushed to the disk, renamed, and the folder flushed, so that the order holds
-when the power fails. What is left is the gap between two writes:
+The checkpoint holds the state, and how many bytes of metrics.csv belong to it, with their checksum. A save appends the
+rows since the last one, so its cost does not grow with the number of finished tasks. Every other file is replaced
+whole: a temporary file beside it is written, flushed to the disk and renamed, and the folder is flushed, so that the
+order of writes survives a power failure. That leaves crashes between two writes:
 
 - begin: [checkpoint removed, when the run starts again] run.json, [stale metrics.csv removed], config.yaml. A crash
   before run.json leaves the old run as it was, or an incomplete one without a checkpoint, which starts again. A crash
   after it leaves an incomplete run; the next begin does the rest.
-- save: metrics.csv, checkpoint. A crash between leaves rows that the checkpoint does not count; the next save writes
-  over them.
+- save: metrics.csv, checkpoint. A crash in between leaves rows that the checkpoint does not count; the next save
+  overwrites them.
 - finish: metrics.csv (whole), run.json, checkpoint removed. A crash before run.json leaves an incomplete run whose last
-  tasks are trained again from the checkpoint, into the same bytes. A crash after it leaves a finished run and a
+  tasks are trained again from the checkpoint, to the same bytes. A crash after it leaves a finished run and a
   checkpoint that nothing reads; `tidy` removes it.
 
-The lock is the kernel's (flock), so that it goes with its process, however that ends. A process holds it from before it
-reads the checkpoint until after finish, and looks at the status again once it has it. On file systems without flock the
-filelock package writes the holder's process number into the file instead.
+The kernel releases the lock (flock) however its process ends. A process takes it before it reads the checkpoint, checks
+the status again, and holds it until after finish. On file systems without flock, the filelock package writes the
+holder's process number into the file instead.
 """
 
 import fcntl
@@ -51,7 +51,7 @@ STATUSES = ("incomplete", *FINISHED)
 
 @dataclass(frozen=True)
 class Written:
-    """The beginning of metrics.csv that a checkpoint counts on: its rows, its bytes, and their CRC-32."""
+    """The beginning of metrics.csv that belongs to a checkpoint: number of rows and of bytes, and their CRC-32."""
 
     rows: int = 0
     size: int = 0
@@ -62,9 +62,9 @@ class Written:
 
 
 class RunFolder:
-    """One run's folder, from `begin` over `save` and `restore` to `finish`.
+    """One run's folder, from `begin` through `save` and `restore` to `finish`.
 
-    Writing raises ConfigError, one line, where the folder cannot be written (rights, a file in its place, disk full).
+    Writing raises ConfigError, one line, if the folder cannot be written (permissions, a file in its place, disk full).
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,9 +76,9 @@ class RunFolder:
         self._written = Written()
 
     def status(self) -> str | None:
-        """incomplete, complete or diverged, as run.json says; None when there is no run yet.
+        """Return incomplete, complete or diverged, from run.json; None if there is no run yet.
 
-        Raises ConfigError when run.json is damaged, or a finished run has no metrics.csv.
+        Raises ConfigError if run.json is damaged, or a finished run has no metrics.csv.
         """
         status = read_run(self._run)["status"] if exists(self._run) else None
         if status in FINISHED and not exists(self._metrics):
@@ -86,7 +86,7 @@ class RunFolder:
         return status
 
     def lock(self) -> bool:
-        """Take the run for this process, until `unlock`; False while another one has it."""
+        """Take the run for this process, until `unlock`. Returns False if another process has it."""
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             try:
@@ -96,7 +96,7 @@ class RunFolder:
         return True
 
     def unlock(self) -> None:
-        """Free the run, and remove what a crash has left and, once it is finished, checkpoint and lock."""
+        """Release the run; remove what a crash left and, if the run is finished, its checkpoint and lock."""
         try:
             for leftover in self._leftovers():
                 remove(leftover)
@@ -104,7 +104,7 @@ class RunFolder:
             self._lock.release()
 
     def in_progress(self) -> bool:
-        """Whether a living process has the run. Writes nothing: a user who may only read can ask."""
+        """Whether a living process has the run. Writes nothing, so read access is enough."""
         try:
             descriptor = os.open(self._lock.lock_file, os.O_RDONLY)
         except OSError:
@@ -128,11 +128,11 @@ class RunFolder:
             return False
 
     def begin(self, config: dict[str, Any], provenance: dict[str, Any], *, restart: bool = False) -> None:
-        """Mark the run incomplete and write its config; call it before a new run and before a continued one.
+        """Mark the run incomplete and write its config; call this before training a new or a continued run.
 
         config: plain nested values with `seed`, as they go into config.yaml.
         provenance: plain values for run.json (tasks, versions, git_commit, data_checksum, data_description, ...).
-        restart: drop what an earlier attempt left, a finished run included (force=true).
+        restart: discard what an earlier attempt left, including a finished run (force=true).
         """
         if not restart and self.status() in FINISHED:
             raise ValueError(f"{self.path} holds a finished run; begin it with restart=True")
@@ -148,8 +148,8 @@ class RunFolder:
     def save(self, rows: list[Row], state: dict[str, np.ndarray], wall_seconds: float) -> None:
         """Append the rows since the last `save` or `restore` to metrics.csv, then replace the checkpoint.
 
-        rows: all of the run, one a task, all with the same keys; integers stay integers.
-        state: everything that training continues from; any shapes, no object arrays.
+        rows: all rows of the run, one per task, all with the same keys; integers stay integers.
+        state: everything that training needs to continue; any shapes, no object arrays.
         """
         objects = [name for name, array in state.items() if np.asarray(array).dtype.hasobject]
         if objects:
@@ -162,9 +162,10 @@ class RunFolder:
         write_atomically(self._checkpoint, lambda handle: np.savez(handle, **arrays))
 
     def restore(self) -> tuple[list[Row], dict[str, np.ndarray], float] | None:
-        """The rows, state and wall seconds of the last `save`; None, and a line, when the run has to start again.
+        """Return the rows, state and wall seconds of the last `save`; None if the run has to start again.
 
-        The state is that of `save` bit for bit; the rows are as metrics.csv has them.
+        The state equals the saved one bit for bit; the rows are rounded as in metrics.csv. Prints a line if the
+        checkpoint cannot be read.
         """
         if not self._checkpoint.exists():
             return None
@@ -181,14 +182,14 @@ class RunFolder:
         return rows, state, seconds
 
     def progress(self) -> tuple[int, float]:
-        """Tasks done and the wall seconds they took, by run.json or, while incomplete, by the checkpoint."""
+        """Return the finished tasks and their wall seconds, from run.json or, while incomplete, the checkpoint."""
         run = read_run(self._run) if exists(self._run) else {}
         if run.get("status") in FINISHED:
             return run["tasks_done"], run["wall_seconds"]
         try:
             with self._opened_checkpoint() as (about, _):
                 return int(about["metrics"]["rows"]), float(about["wall_seconds"])
-        except Exception:  # no checkpoint, or a damaged one, of which `restore` speaks
+        except Exception:  # no checkpoint, or a damaged one, which `restore` reports
             return 0, 0.0
 
     def finish(self, status: str, rows: list[Row], wall_seconds: float) -> None:
@@ -203,7 +204,7 @@ class RunFolder:
     def tidy(self) -> None:
         """Remove what a crash may have left, unless a living process has the run.
 
-        That is temporary files and, once the run is finished, its checkpoint and its lock.
+        These are temporary files and, if the run is finished, its checkpoint and its lock.
         """
         if self._leftovers() and self.lock():
             self.unlock()
@@ -222,7 +223,7 @@ class RunFolder:
             yield json.loads(arrays["about"].tobytes()), arrays
 
     def _append(self, rows: list[Row]) -> None:
-        """Bring metrics.csv up to `rows`, flushed to the disk; whole, if it is not as this process wrote it."""
+        """Append new rows to metrics.csv and flush it to the disk; rewrite it if it lacks rows already written."""
         before = self._written
         if len(rows) == before.rows:
             return
@@ -234,7 +235,7 @@ class RunFolder:
             return
         added = metrics_csv([rows[0], *rows[before.rows :]]).encode().split(b"\n", 2)[2]
         with open(self._metrics, "r+b") as handle:
-            handle.truncate(before.size)  # rows that a crash has left behind what the checkpoint counts
+            handle.truncate(before.size)  # drops rows that a crash left after those of the checkpoint
             handle.seek(before.size)
             handle.write(added)
             handle.flush()
@@ -242,7 +243,7 @@ class RunFolder:
         self._written = before.then(len(rows) - before.rows, added)
 
     def _read_rows(self, written: Written) -> list[Row]:
-        """The rows that a checkpoint counts on. Raises ValueError or OSError where metrics.csv has others."""
+        """Read the rows that belong to a checkpoint. Raises ValueError or OSError if metrics.csv has others."""
         self._written = Written()
         text = b""
         if written.rows:
@@ -260,7 +261,7 @@ class RunFolder:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The content of run.json. Raises ConfigError."""
+    """Read run.json. Raises ConfigError if it is missing or damaged."""
     with reading(path):
         run = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(run, dict) or run.get("status") not in STATUSES or not isinstance(run.get("seed"), int):

@@ -1,10 +1,10 @@
 """The files of a tuning: every setting that was tried, and the one that was chosen.
 
-    results/tuning/<name>/<learner>/settings.csv    a row a run: the values tried, seed, accuracies
+    results/tuning/<name>/<learner>/settings.csv    a row per run: the values tried, seed, scores
                                     choice.yaml     what `tuned=<name>` takes
 
-A run that settings.csv has is finished, whether its folder is there or not. The folders are for resuming; these two
-files are what remains of them.
+A run in settings.csv counts as finished, whether its folder exists or not. The folders are only needed to resume; these
+two files are kept.
 """
 
 import csv
@@ -25,23 +25,23 @@ from cbp_experiments.results.provenance import NUMBERS
 from cbp_experiments.scores import SCORES
 
 SETTINGS, CHOICE = "settings.csv", "choice.yaml"
-# Columns of settings.csv beside the values tried, which stand between the first and the others, and the score over all
-# tasks, which stands after the status under its own name.
+# Columns of settings.csv. The values tried come after RUN; the score over all tasks, a column of its own name, comes
+# after the status.
 RUN, FACTS = "run", ("seed", "status", "last_tenth", "tasks", "numbers")
 
 
-NEEDED = {"learner", "values", "seeds", "tasks", "settings"}  # keys of choice.yaml, beside the score
+NEEDED = {"learner", "values", "seeds", "tasks", "settings"}  # keys of choice.yaml, besides the score
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a tuning has chosen for a learner.
+    """The setting that a tuning chose for a learner.
 
-    values: by key, all that tells the learner from a neutral one, and what else was tried. seeds: those of the tuning.
-    size: of the stream and the network, by key. score: over all `tasks` tasks, mean over the seeds; measure: the column
-    that it is of. settings: how many were tried. second: the next best setting, and how much better the best is, paired
-    by seed: mean, low and high of the 95 % interval. at_edge: the keys whose chosen value is the lowest or highest
-    tried, and the value to add.
+    values: by key, the learner's values that are not neutral, and the other values tried. seeds: of the tuning. size:
+    of the stream and the network, by key. score: mean over all `tasks` tasks and the seeds; measure: its column.
+    settings: how many were tried. second: the next best setting, and how much better the best is, paired by seed: mean,
+    low and high of the 95 % interval. at_edge: the keys whose chosen value is the lowest or highest tried, with the
+    value to add.
     """
 
     learner: str
@@ -57,7 +57,7 @@ class Choice:
 
 
 def check_name(value: object) -> str:
-    """The name of a tuning. Raises ConfigError for what cannot be one."""
+    """Return the name of a tuning. Raises ConfigError if the value cannot be one."""
     if not isinstance(value, str) or not re.fullmatch(r"\w[\w.-]*", value):
         raise ConfigError(f"tuned={value}: it names a folder below results_dir/tuning; use letters, digits, _ - and .")
     return value
@@ -68,7 +68,7 @@ def tuning_folder(results_dir: Path, name: str, learner: str) -> Path:
 
 
 def read_choice(folder: Path) -> Choice:
-    """The choice in the folder of a tuning. Raises ConfigError when it is missing or damaged."""
+    """Read the choice in the folder of a tuning. Raises ConfigError if it is missing or damaged."""
     path = folder / CHOICE
     with reading(path), _kept(path):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ def write_choice(folder: Path, choice: Choice) -> None:
 
 
 def read_settings(folder: Path) -> list[dict[str, str]]:
-    """The rows of settings.csv, as text; none where there is no such file. Raises ConfigError when it is damaged."""
+    """Read the rows of settings.csv as text; none if there is no such file. Raises ConfigError if it is damaged."""
     path = folder / SETTINGS
     if not exists(path):
         return []
@@ -109,7 +109,7 @@ def read_settings(folder: Path) -> list[dict[str, str]]:
 
 
 def write_settings(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Replace settings.csv by these rows, which have the same keys: run, those tried, those of FACTS, the score."""
+    """Replace settings.csv with these rows, which have the same keys: run, the keys tried, FACTS and the score."""
     text = StringIO()
     table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     table.writeheader()
@@ -118,17 +118,17 @@ def write_settings(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def tried(folder: Path) -> set[str]:
-    """The runs that settings.csv has, of the present version of the numerics."""
+    """Return the runs in settings.csv that were made by the present version of the numerics."""
     return {row[RUN] for row in read_settings(folder) if row["numbers"] == str(NUMBERS)}
 
 
 class _Damaged(ValueError):
-    """What a file lacks."""
+    """Says what a file lacks."""
 
 
 @contextmanager
 def _kept(path: Path) -> Iterator[None]:
-    """A damaged file of a tuning is not replaced: it may be all that is left of its runs."""
+    """Raise ConfigError if a file of a tuning is damaged. It is kept: it may be all that is left of its runs."""
     try:
         yield
     except (ValueError, yaml.YAMLError, csv.Error) as error:
@@ -139,6 +139,6 @@ def _kept(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace the file, unless it has this text already."""
+    """Replace the file, unless it already has this text."""
     if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, methodcaller("write", text.encode()))
