@@ -1,1 +1,1 @@
-"""What the runs of an experiment show: intervals and differences over seeds, and which runs have collapsed."""
+"""Analyses the runs of an experiment: intervals and differences over seeds, and which runs have collapsed."""

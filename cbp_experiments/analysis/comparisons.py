@@ -1,4 +1,4 @@
-"""How far one setting lies above each other one of its experiment, paired by seed."""
+"""Compares one setting with each other setting of its experiment, paired by seed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,16 +16,17 @@ MEASURES = {"average": "all tasks", "final": "last tenth"}  # columns of `scores
 
 
 def comparisons(frame: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
-    """Differences in the score of one setting to each other one; empty where there are not several learners.
+    """Compute the differences in score between one setting and each other one; empty unless there are several learners.
 
     frame: as `results.load_experiment` returns it; scales are kept apart. against: the learner whose best setting is
-    the reference; by default CBP's, or, where there is none, the best of all. The best has the best mean score over
-    all tasks.
+    the reference; by default CBP or, without CBP, the learner of the best setting. The best setting has the best mean
+    score over all tasks.
 
-    Columns: measure ("all tasks" or "last tenth"); reference, a setting, and `of`, how many of its learner it is the
-    best of; those of `tenths.settings`, for the other setting; n, difference (reference minus other, percentage
-    points), low and high, p, above and below, as `statistics.Difference` has them; p_holm, with Holm's correction for
-    all comparisons of the measure with this reference. Raises ConfigError when `against` has no complete run.
+    Columns: measure ("all tasks" or "last tenth"); reference, a setting, and `of`, the number of settings of its
+    learner, of which it is the best; the columns of `tenths.settings`, for the other setting; n, difference (reference
+    minus other, in `Score.difference_unit`), low, high, p, above and below, as in `statistics.Difference`; p_holm, p
+    with Holm's correction for all comparisons of the measure with this reference. Raises ConfigError if `against` has
+    no complete run.
     """
     by, runs = settings(frame), scores_of_runs(frame)
     learners = list(dict.fromkeys(runs["learner.name"]))
@@ -40,7 +41,7 @@ def comparisons(frame: pd.DataFrame, against: str | None = None) -> pd.DataFrame
 def _differences(
     part: pd.DataFrame, runs: pd.DataFrame, by: list[str], against: str | None, score: Score
 ) -> Iterator[dict[str, object]]:
-    """The rows of one scale, which is a part of all runs."""
+    """Yield the rows of one scale. part: its runs; runs: those of all scales."""
     groups = [(key, group.set_index("seed")) for key, group in part.groupby(by, dropna=False)]
     groups.sort(key=lambda item: score.better_first(item[1]["average"].mean()))
     wanted = against or REFERENCE
@@ -60,7 +61,7 @@ def _columns(found: Difference, adjusted: float) -> dict[str, object]:
 
 
 def comparisons_text(rows: pd.DataFrame, score: Score = ACCURACY) -> str:
-    """`comparisons` as aligned text: a table for each reference, under a line that names it."""
+    """Format `comparisons` as aligned text: a table for each reference, under a line that names it."""
     return "\n\n".join(_text(part, score) for _, part in rows.groupby("reference", sort=False))
 
 

@@ -1,4 +1,4 @@
-"""An experiment, or a tuning, as figures and report find it: its runs, which of them are missing, what is wrong."""
+"""Loads an experiment or a tuning for figures and report: its runs, which of them are missing, and any problem."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,15 +16,15 @@ from cbp_experiments.results.tuned import CHOICE, RUN, SETTINGS, read_choice, re
 from cbp_experiments.scores import score_of
 from cbp_experiments.words import count
 
-MOST = 4  # settings that a line names
+MOST = 4  # settings that a line names at most
 SCALES = ("paper", "laptop", "smoke")
-TUNING = "tuning/"  # names of what the command `tune` makes begin with it
+TUNING = "tuning/"  # how the names of tunings begin
 TUNED_LEARNERS = ("bp", "linear", "l2", "snp", "dropout", "onlinenorm", "adam", "cbp")
 TUNE = "python -m cbp_experiments tune -m tuning="
 
 
 class Missing(NamedTuple):
-    """A run that is not there."""
+    """A run that is missing."""
 
     learner: str
     setting: str
@@ -33,11 +33,11 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """An experiment. frame: as `results.load_experiment` returns it; None when there is nothing, and `problem` why.
+    """An experiment. frame: as `results.load_experiment` returns it; None if there is nothing, and `problem` says why.
 
-    facts: of its runs, as `results.read_experiment` returns them. absent: learners asked for of which nothing is known.
-    other_scales: those at which it has runs that are not in the frame, which holds one scale only. left_out: a sentence
-    for each kind of folder that is not counted as a run. Of a tuning, `load_tuning` says what the frame is.
+    facts: of its runs, as `results.read_experiment` returns them. absent: requested learners without any known run.
+    other_scales: the scales of runs that are not in the frame, which holds one scale only. left_out: one sentence for
+    each reason why folders do not count as runs. For a tuning, `load_tuning` describes the frame.
     """
 
     name: str
@@ -55,17 +55,17 @@ class Evidence:
 
     @property
     def remarks(self) -> list[str]:
-        """What else is to be known of its runs, a sentence each: folders left out, versions mixed."""
+        """Remarks on its runs, one sentence each: folders left out, mixed versions of the numerics."""
         return [] if self.frame is None else [*self.left_out, *mixed(self.frame)]
 
     @property
     def gaps(self) -> str:
-        """What is missing of an experiment that is there, in words; empty when nothing is."""
+        """What is missing from the experiment, in words; empty if nothing is."""
         absent = f"all runs of {', '.join(self.absent)}" if self.absent else ""
         return "; ".join(filter(None, [listed(self.missing), absent]))
 
     def of(self, learners: Collection[str]) -> "Evidence":
-        """The part of these learners; all of it for none."""
+        """Return the part for these learners; everything if there are none."""
         if self.frame is None or not learners:
             return self
         frame = self.frame[self.frame["learner.name"].isin(list(learners))].reset_index(drop=True)
@@ -79,9 +79,9 @@ class Evidence:
 
 
 def load_evidence(results_dir: Path, scale: str | None, name: str) -> Evidence:
-    """The experiment `name` under `results_dir`; never raises for what is missing or damaged: `problem` says it.
+    """Load the experiment `name` under `results_dir`. If it is missing or damaged, `problem` says so; never raises.
 
-    scale: whose runs are wanted; None: the largest at which there are some. A tuning is taken at the scale it has.
+    scale: the scale of the runs; None: the largest scale that has runs. A tuning is loaded at the scale it has.
     """
     if name.startswith(TUNING):
         return load_tuning(results_dir, name)
@@ -105,11 +105,10 @@ def load_evidence(results_dir: Path, scale: str | None, name: str) -> Evidence:
 
 
 def load_tuning(results_dir: Path, name: str) -> Evidence:
-    """What was tried in results_dir/tuning/<name>: the settings.csv of all learners in one frame, a row a run.
+    """Load what the tuning `name` ("tuning/...") tried: settings.csv of all learners in one frame, one row per run.
 
-    Columns: the score over all tasks and last_tenth (NaN for a run that diverged), tasks, chosen (whether
-    choice.yaml has its setting), run, status, seed, numbers, learner.name; then the keys tried, NaN where a learner
-    does not have one.
+    Columns: the score over all tasks and last_tenth (NaN for a run that diverged), tasks, chosen (whether choice.yaml
+    has its setting), run, status, seed, numbers, learner.name; then the keys tried, NaN if a learner does not have one.
     """
     try:
         folders = sorted(path.parent for path in (results_dir / name).glob(f"*/{SETTINGS}"))
@@ -128,7 +127,7 @@ def load_tuning(results_dir: Path, name: str) -> Evidence:
 
 
 def _tried(folder: Path) -> pd.DataFrame:
-    """The rows of one learner in `load_tuning`."""
+    """Load the rows of one learner for `load_tuning`."""
     with reading(folder / SETTINGS):
         table = pd.DataFrame(read_settings(folder)).replace("", None)
         if table.empty:
@@ -144,7 +143,7 @@ def _tried(folder: Path) -> pd.DataFrame:
 
 
 def _numbers(column: pd.Series) -> pd.Series:
-    """The same as numbers, unless it has text."""
+    """Convert the column to numbers, unless it has text."""
     try:
         return pd.to_numeric(column)
     except ValueError:
@@ -152,9 +151,10 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 
 def missing_runs(folder: Path, frame: pd.DataFrame) -> list[Missing]:
-    """The planned runs of which there is no metrics.csv, in the order of their settings and seeds.
+    """List the planned runs that have no metrics.csv, sorted by setting and seed.
 
-    frame: the runs that are there, at one scale. Without a plan: the seeds that a setting lacks and others have.
+    frame: the existing runs; only plans for their scales count. Without a plan, list the seeds that a setting lacks and
+    others have.
     """
     if plan := plan_of(folder):
         scales = set(frame["scale"]) if "scale" in frame else {entry["scale"] for entry in plan.values()}
@@ -165,7 +165,7 @@ def missing_runs(folder: Path, frame: pd.DataFrame) -> list[Missing]:
 
 
 def listed(missing: Sequence[Missing]) -> str:
-    """As words: "3 runs (bp, learner.step_size=0.01: seeds 1, 2; cbp: seed 0)"; empty when nothing is missing."""
+    """Format as "3 runs (bp, learner.step_size=0.01: seeds 1, 2; cbp: seed 0)"; empty if nothing is missing."""
     if not missing:
         return ""
     parts = []

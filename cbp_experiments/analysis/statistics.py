@@ -1,6 +1,6 @@
 """Intervals of means over seeds and of differences paired by seed; runs that end at chance.
 
-scipy.stats and statsmodels take a while to import, and not every table needs them: each is imported where it is used.
+scipy.stats and statsmodels are slow to import and not every table needs them, so each is imported where it is used.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ import pandas as pd
 CONFIDENCE = 0.95
 SIGNIFICANT = 1 - CONFIDENCE  # p values below it
 ABOVE_CHANCE = 2.0  # percentage points: a run that ends no further above chance has collapsed
-_ROUNDING = 64 * np.finfo(float).eps  # relative to the values: differences below it are none
+_ROUNDING = 64 * np.finfo(float).eps  # relative to the values: smaller differences count as 0
 
 
 class Interval(NamedTuple):
-    """A mean over n seeds and the ends of its 95 % interval, which are NaN where n is below 2."""
+    """A mean over n seeds and the ends of its 95 % interval, which are NaN if n is below 2."""
 
     mean: float
     low: float
@@ -29,9 +29,10 @@ class Interval(NamedTuple):
 class Difference:
     """The mean of n differences paired by seed, and its 95 % interval.
 
-    p: of the two-sided t test against 0, or what `holm` made of it. above, below: how many seeds lie on each side of 0.
-    The ends and p are NaN where n is below 2, and where there are two differences, the same by chance: a t test would
-    be certain. With no variance at all among more, the ends are the mean, and p is 0, or 1 where it is 0.
+    p: of the two-sided t test against 0, or that p after `holm`. above, below: how many seeds lie on each side of 0.
+    low, high and p are NaN if n is below 2, and if there are two equal differences that are not 0: they may be equal by
+    chance, but a t test would be certain. If all differences are equal otherwise, low and high are the mean, and p is
+    0, or 1 for a mean of 0.
     """
 
     mean: float
@@ -49,14 +50,14 @@ class Difference:
 
 
 def no_interval(n: int) -> str:
-    """Why a difference of n seeds has no interval, in words."""
+    """Say why a difference over n seeds has no interval."""
     return f"{'one seed' if n < 2 else 'both seeds differ by the same'}, no interval"
 
 
 def t_intervals(table: pd.DataFrame) -> pd.DataFrame:
-    """Student's t interval of the mean of each row over its columns (seeds), empty cells left out.
+    """Compute Student's t interval of the mean of each row over its columns (seeds), without empty cells.
 
-    Columns: mean, low, high, n; low and high are NaN where n is below 2.
+    Columns: mean, low, high, n; low and high are NaN if n is below 2.
     """
     from scipy.stats import t
 
@@ -67,15 +68,15 @@ def t_intervals(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def t_interval(values: Sequence[float] | np.ndarray | pd.Series) -> Interval:
-    """Student's t interval of the mean of `values [seeds]`, NaN left out."""
+    """Compute Student's t interval of the mean of `values [seeds]`, without NaN."""
     row = t_intervals(pd.DataFrame([np.asarray(values, float)])).iloc[0]
     return Interval(float(row["mean"]), float(row["low"]), float(row["high"]), int(row["n"]))
 
 
 def paired(ours: pd.Series, theirs: pd.Series) -> Difference:
-    """How far `ours` lies above `theirs`, by the t test of pairs: two series indexed by seed.
+    """Compare two series indexed by seed with the paired t test; differences are `ours` minus `theirs`.
 
-    Seeds that only one of them has, or where one of them is NaN, do not count.
+    Seeds that only one of them has, or for which one of them is NaN, do not count.
     """
     from scipy.stats import ttest_rel
 
@@ -98,7 +99,7 @@ def paired(ours: pd.Series, theirs: pd.Series) -> Difference:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values of several tests with Holm's correction (1979), in their order; NaN stays, and is no test."""
+    """Apply Holm's correction (1979) to p values, in their order. NaN stays NaN and does not count as a test."""
     from statsmodels.stats.multitest import multipletests
 
     adjusted = np.array(p_values, float)
@@ -111,7 +112,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def at_chance(accuracy: pd.Series, classes: pd.Series) -> pd.Series:
     """Whether each accuracy (percent) is at most `ABOVE_CHANCE` points above chance, which is 100 / classes.
 
-    False where the number of classes is unknown or 0.
+    False if the number of classes is unknown or 0.
     """
     known = pd.to_numeric(classes, errors="coerce")
     return accuracy <= 100 / known.where(known > 0) + ABOVE_CHANCE

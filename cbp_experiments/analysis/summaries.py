@@ -1,4 +1,4 @@
-"""The summary of an experiment: means over bins of tasks, accuracies with t intervals, and what differs, as CSVs."""
+"""Summarizes an experiment as CSVs: means over bins of tasks, scores with t intervals, and paired comparisons."""
 
 import argparse
 import sys
@@ -31,11 +31,11 @@ BINS = 40  # at most, of a run's tasks
 
 
 def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
-    """Every metric of the complete runs, over bins of equally many tasks: one row per setting, bin and metric.
+    """Average every metric of the complete runs over bins of equally many tasks: a row per setting, bin and metric.
 
     frame: as `results.load_experiment` returns it. Columns: those of `tenths.settings`; first_task and last_task of
-    the bin; metric; mean over runs of each run's mean in the bin (empty cells left out), its standard_error (NaN with
-    one run), and n, the runs that have a value there.
+    the bin; metric; mean over runs of each run's mean in the bin (without empty cells), its standard_error (NaN with
+    one run), and n, the number of runs with a value.
     """
     by = settings(frame)
     complete = frame[frame["status"] == "complete"]
@@ -52,11 +52,11 @@ def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting: the score over all tasks (average) and over the last tenth of them (final).
+    """Compute the score over all tasks (average) and over their last tenth (final): one row per setting.
 
     Columns: those of `tenths.settings`; seeds, the number of complete runs, and collapsed, how many of them ended at
-    chance; average and final, means over all of these runs, with the ends of their 95 % t intervals in <column>_low
-    and _high (NaN with one).
+    chance; average and final, means over all complete runs, with the ends of their 95 % t intervals in <column>_low
+    and _high (NaN with one run).
     """
     by = settings(frame)
     rows = []
@@ -70,7 +70,7 @@ def scores(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def table(frame: pd.DataFrame) -> str:
-    """`scores` as aligned text; the last lines say what it is, and name runs that collapsed or are left out."""
+    """Format `scores` as aligned text; the last lines explain it, and name runs that collapsed or are left out."""
     by, score = settings(frame), score_of(frame.columns)
     titles = [f"{name} {score.unit}".strip() for name in ("average", "final")]
     lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", *titles]]
@@ -89,9 +89,9 @@ def table(frame: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class Summary:
-    """What was written: tables of it for the terminal, the files, and a line for each kind of folder left out.
+    """What was written: tables for the terminal, the files, and one line for each reason why folders were left out.
 
-    missing: the runs that are planned and not there, as `evidence.listed` names them.
+    missing: the planned runs that do not exist, as `evidence.listed` names them.
     """
 
     tables: list[str]
@@ -101,15 +101,15 @@ class Summary:
 
 
 def write_summary(folder: Path, name: str | None = None, against: str | None = None) -> Summary:
-    """Write summary.csv, accuracies.csv and, where there are several learners, comparisons.csv of the experiment.
+    """Write summary.csv, accuracies.csv and, if there are several learners, comparisons.csv of the experiment.
 
-    The second is called after the score: squared_errors.csv.
+    accuracies.csv is named after the score; for squared error, it is squared_errors.csv.
 
-    against: the learner with which the others are compared, as `comparisons` has it. Under a lock, so that of several
-    processes that finish at once the last one has read all runs. Raises ConfigError when there are no runs (`name`: the
-    experiment) or none of `against`, a file is damaged, or another process keeps the lock.
+    against: the learner to compare the others with, as in `comparisons`. Holds a lock: if several processes finish at
+    once, the last one reads all runs. Raises ConfigError if there are no runs (name: the experiment) or none of
+    `against`, a file is damaged, or another process keeps the lock.
     """
-    run_folders(folder, name)  # there are some: no lock is made where there is no experiment
+    run_folders(folder, name)  # raises if there are none, before a lock is made
     with locked(folder, "summary.csv", "comparisons.csv", seconds=60.0):
         experiment = read_experiment(folder, name)
         frame, differences = experiment.frame, comparisons(experiment.frame, against)
@@ -128,7 +128,7 @@ def write_summary(folder: Path, name: str | None = None, against: str | None = N
 
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line behind scripts/summarize.py; returns the exit code, 2 after a line about what is wrong."""
+    """Run the command line of scripts/summarize.py. Returns the exit code: 2 after a one-line error."""
     parser = argparse.ArgumentParser(prog="summarize", description="Summarize the runs of an experiment.")
     parser.add_argument("experiment", help="such as permuted_mnist/methods")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")

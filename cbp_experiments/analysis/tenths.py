@@ -11,9 +11,9 @@ from cbp_experiments.analysis.statistics import at_chance
 from cbp_experiments.scores import ACCURACY, score_of
 from cbp_experiments.words import count
 
-# Columns of a run that say where and when it was made, not what it is.
+# Columns that say how a run was made, not what it is.
 _CIRCUMSTANCES = ("run", "status", "seed", "numbers", "classes", "data_description", "experiment", "scale")
-_LATER = {  # column: what the table calls it, its decimals there
+_LATER = {  # column: its title and decimals in the table
     "dead_units": ("dead units %", 2),
     "weight_magnitude": ("mean |weight|", 4),
     "effective_rank": ("effective rank %", 2),
@@ -22,9 +22,9 @@ _LEGEND = "mean ± standard error over seeds; at first: first tenth of the tasks
 
 
 def settings(frame: pd.DataFrame) -> list[str]:
-    """What tells the settings apart: learner.name, scale if there are several, and the config columns that differ.
+    """List the columns that distinguish settings: learner.name, scale if there are several, and config columns.
 
-    Those are the ones in which runs of one learner (at one scale, which sets many) are not the same.
+    The config columns are those in which runs of one learner differ (at one scale, since a scale sets many of them).
     """
     config = [name for name in frame.columns[frame.columns.get_loc("run") :] if name not in _CIRCUMSTANCES]
     runs = frame.drop_duplicates("run")
@@ -35,7 +35,7 @@ def settings(frame: pd.DataFrame) -> list[str]:
 
 
 def tenths(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per setting: means over the complete runs (seeds) and their standard errors.
+    """Compute means over the complete runs (seeds) and their standard errors: one row per setting.
 
     Columns: those of `settings`; `seeds`, the number of complete runs; score_first and score_last, the runs' score in
     the first and last max(1, tasks // 10) tasks; dead_units, weight_magnitude and effective_rank in those last tasks;
@@ -59,10 +59,10 @@ def tenths(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Means of `metric` in the first and the last max(1, tasks // 10) tasks of each complete run: first, last.
+    """Average `metric` in the first and the last max(1, tasks // 10) tasks of each complete run: first, last.
 
-    A row per run, indexed by its name; the columns of `settings` and `seed` go before. Empty cells are left out; NaN
-    where there is no value.
+    One row per run, indexed by its name; the columns of `settings` and `seed` come first. Empty cells are left out; NaN
+    if there is no value.
     """
     complete = frame[frame["status"] == "complete"]
     runs = complete.drop_duplicates("run").set_index("run")[[*settings(frame), "seed"]]
@@ -72,11 +72,10 @@ def ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def scores_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
-    """The score over all tasks (average) and over the last tenth (final) of each complete run; whether it collapsed.
+    """Compute each complete run's score over all tasks (average) and the last tenth (final), and whether it collapsed.
 
-    A row per run, indexed by its name; the columns of `settings` and `seed` go before. collapsed: it ends at chance, as
-    `analysis.statistics.at_chance` has it; never where the score is not accuracy or the number of classes is
-    unknown.
+    One row per run, indexed by its name; the columns of `settings` and `seed` come first. collapsed: the run ends at
+    chance (`analysis.statistics.at_chance`); False if the score is not accuracy or the number of classes is unknown.
     """
     complete = frame[frame["status"] == "complete"]
     score = score_of(frame.columns)
@@ -88,16 +87,16 @@ def scores_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_and_last(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of the first and those of the last max(1, tasks // 10) tasks of each run."""
+    """Return the rows of the first and of the last max(1, tasks // 10) tasks of each run."""
     tasks = rows.groupby("run")["task"].transform("max")
     tenth = (tasks // 10).clip(lower=1)
     return rows[rows["task"] <= tenth], rows[rows["task"] > tasks - tenth]
 
 
 def table(frame: pd.DataFrame) -> str:
-    """`tenths` as aligned text for the terminal, no newline at its end; the last lines name the runs left out.
+    """Format `tenths` as aligned text for the terminal, without a newline at its end.
 
-    Others name collapsed runs, and say when its runs were made by several versions of the numerics.
+    The last lines name runs that collapsed or are left out, and say if several versions of the numerics made the runs.
     """
     means, by, score = tenths(frame), settings(frame), score_of(frame.columns)
     of_score = {f"score_{end}": (f"{score.label} at {end}", score.decimals) for end in ("first", "last")}
@@ -111,13 +110,13 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def collapsed(rows: pd.DataFrame) -> str:
-    """How many complete runs ended at chance, of those in `rows`: "1 of 5 collapsed"; empty when none did."""
+    """Count the complete runs in `rows` that ended at chance: "1 of 5 collapsed"; empty if none did."""
     fell = scores_of_runs(rows)["collapsed"]
     return f"{fell.sum()} of {len(fell)} collapsed" if fell.any() else ""
 
 
 def collapsed_lines(frame: pd.DataFrame) -> list[str]:
-    """A line that counts the runs of each setting that ended at chance, and names their seeds; nothing without any."""
+    """Return a line that counts each setting's runs that ended at chance, with their seeds; no line if none did."""
     by, runs = settings(frame), scores_of_runs(frame)
     parts = []
     for key, group in runs.groupby(by, dropna=False):
@@ -128,7 +127,7 @@ def collapsed_lines(frame: pd.DataFrame) -> list[str]:
 
 
 def setting_name(runs: pd.DataFrame, by: Sequence[str], key: Sequence[object]) -> str:
-    """A setting by what tells it from the others of its learner: "cbp, replacement_rate=0.0001".
+    """Name a setting by what distinguishes it from the others of its learner: "cbp, replacement_rate=0.0001".
 
     runs: of all settings; by: the columns of `settings`; key: its values there.
     """
@@ -138,21 +137,21 @@ def setting_name(runs: pd.DataFrame, by: Sequence[str], key: Sequence[object]) -
 
 
 def aligned(lines: list[list[str]]) -> list[str]:
-    """The cells of a table as lines of text: the first column to the left, the others to the right."""
+    """Format the cells of a table as lines of text: the first column left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = [[cell.rjust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
     return ["  ".join([line[0].strip().ljust(widths[0]), *line[1:]]) for line in padded]
 
 
 def show(value: object) -> str:
-    """A config value as a reader would write it; a dash where a learner does not have it."""
+    """Format a config value as a reader would write it; a dash if a learner does not have it."""
     if pd.isna(value):
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def left_out(frame: pd.DataFrame) -> list[str]:
-    """A line for each kind of run that is not complete, with their names."""
+    """Return a line for each status of incomplete runs, with the names of the runs."""
     runs = frame[frame["status"] != "complete"].groupby("run").agg({"status": "first", "task": "max"})
     named = {
         status: ", ".join(f"{name} (at task {task})" for name, task in group["task"].items())
@@ -162,7 +161,7 @@ def left_out(frame: pd.DataFrame) -> list[str]:
 
 
 def mixed(frame: pd.DataFrame) -> list[str]:
-    """A line when the runs were made by several versions of the numerics; else nothing."""
+    """Return a line if several versions of the numerics made the runs; else none."""
     versions = frame.drop_duplicates("run")["numbers"].value_counts().sort_index() if "numbers" in frame else {}
     parts = [f"{count(runs, 'run')} of version {version}" for version, runs in versions.items()]
     return [f"mixed versions of the numerics: {', '.join(parts)} (CHANGELOG.md says what moved)"] if parts[1:] else []

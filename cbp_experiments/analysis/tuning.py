@@ -1,4 +1,4 @@
-"""Which of the settings that were tried is chosen: the best on the tuning seeds, by the score over all tasks."""
+"""Chooses from the settings that were tried: the best on the tuning seeds, by the score over all tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from cbp_experiments.results.tuned import FACTS, RUN
 from cbp_experiments.scores import SCORES, Score, score_of
 
 STEP_SIZE = "learner.step_size"
-NOT_TRIED = (RUN, *FACTS, *SCORES, "learner.name", "chosen")  # columns that are no keys
+NOT_TRIED = (RUN, *FACTS, *SCORES, "learner.name", "chosen")  # columns that are not keys
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What a learner is drawn over: `key`, its hyperparameter, or its step size where that is all that was tried.
+    """The x axis for a learner: `key`, its hyperparameter, or its step size if nothing else was tried.
 
-    tied: the keys each value of which goes with one value of it; others: the rest of those that vary.
+    tied: keys whose values correspond one to one to those of `key`; others: the other keys that vary.
     """
 
     key: str
@@ -29,11 +29,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Selection:
-    """The best setting, and what is to be known of it.
+    """The best setting, and how it compares with the others.
 
-    values: by key. score: over all tasks, mean over seeds. second: the next best setting, None where there is no other;
-    lead: how much better the best is than it, paired by seed. at_edge: the keys whose value is the lowest or the
-    highest tried, with the value to add. out: the settings that cannot be chosen, since a run of theirs diverged.
+    values: by key. score: over all tasks, mean over seeds. second: the next best setting, None if there is no other;
+    lead: how much better the best is, paired by seed. at_edge: the keys whose value is the lowest or the highest tried,
+    with the value to add. settings: how many were tried. out: the settings that cannot be chosen, because one of their
+    runs diverged.
     """
 
     values: dict[str, Any]
@@ -46,12 +47,12 @@ class Selection:
 
 
 def keys_of(table: pd.DataFrame) -> list[str]:
-    """The columns of a table of settings that were tried, as settings.csv or `evidence.load_tuning` has it."""
+    """List the columns of the values tried, in a table from settings.csv or `evidence.load_tuning`."""
     return [name for name in table.columns if name not in NOT_TRIED]
 
 
 def axis_of(table: pd.DataFrame) -> Axis:
-    """The axis of the settings of one learner."""
+    """Find the axis for the settings of one learner."""
     varied = [key for key in keys_of(table) if table[key].nunique() > 1]
     key = next((key for key in varied if key != STEP_SIZE), STEP_SIZE)
     rest = [other for other in varied if other != key]
@@ -60,14 +61,14 @@ def axis_of(table: pd.DataFrame) -> Axis:
 
 
 def towards_one(values: Sequence[float]) -> bool:
-    """Whether sorted values go towards 1, as decays do: they are spaced by the ratios of what they lack to it."""
+    """Whether sorted values go towards 1, as decays do: such values are spaced by the ratios of 1 - value."""
     return len(values) > 0 and values[0] >= 0.5 and values[-1] < 1
 
 
 def select(table: pd.DataFrame) -> Selection | None:
-    """The best of the settings in a table as settings.csv has it; None where none is complete.
+    """Choose the best setting in a table from settings.csv; None if no setting is complete.
 
-    Of equal ones the first in the table. A setting of which a run diverged cannot be chosen.
+    Of equal settings, the first in the table is chosen. A setting with a diverged run cannot be chosen.
     """
     keys = keys_of(table)
     numbered = table.assign(setting=pd.factorize(table[RUN].str.rpartition("_seed")[0])[0])
@@ -102,10 +103,9 @@ def _lead(best: pd.Series, second: pd.Series, score: Score) -> Difference:
 
 
 def next_value(tried: pd.Series, chosen: Any) -> float | None:
-    """The value to try next if `chosen` is at the edge of those tried; None if it is not, or is 0 or no number.
+    """Return the value to try next if `chosen` is at the edge of those tried; None if it is not, or is 0 or no number.
 
-    Values are taken to be spaced by ratios, of 10 at most; those that go towards 1 (decays) by the ratios of what they
-    lack to 1.
+    Values are assumed to be spaced by ratios of at most 10; values that go towards 1 (decays), by ratios of 1 - value.
     """
     values = sorted({float(value) for value in tried if isinstance(value, int | float | np.number)})
     if len(values) < 2 or isinstance(chosen, str | bool) or chosen not in (values[0], values[-1]) or chosen <= 0:
@@ -122,7 +122,7 @@ def next_value(tried: pd.Series, chosen: Any) -> float | None:
 
 
 def _tied(values: pd.DataFrame, key: str, other: str) -> bool:
-    """Whether each value of one goes with one value of the other: it has no edge of its own."""
+    """Whether the values of both keys correspond one to one, so that they share an edge."""
     pairs = values[[key, other]].drop_duplicates()
     return pairs[key].is_unique and pairs[other].is_unique
 
