@@ -1,7 +1,7 @@
-"""From one mean to another, paired by seed: from early tasks to late ones, from one learner to another.
+"""Changes from one mean to another, paired by seed: from early tasks to late ones, or from one learner to another.
 
-A `frame` is what `results.load_experiment` returns. Only complete runs count, collapsed ones included. Differences are
-taken within a seed: its learners have seen the same stream, and started from the same weights.
+A `frame` is what `results.load_experiment` returns. Only complete runs count, including collapsed ones. Differences are
+taken within a seed: its learners saw the same stream and started from the same weights.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from cbp_experiments.figures import style
 
 @dataclass(frozen=True)
 class Change:
-    """Means over the seeds that have both that went from `start` to `last`, and their difference.
+    """A change from the mean `start` to the mean `last`, over the seeds that have both values, and the difference.
 
-    name: whose; collapsed: how many of its runs ended at chance, in words, or nothing.
+    name: of the setting or learner; collapsed: how many of its runs ended at chance, in words; empty if none did.
     """
 
     name: str
@@ -45,21 +45,21 @@ class Change:
 
 
 def change(name: str, start: pd.Series, last: pd.Series, collapsed: str = "") -> Change:
-    """From the values by seed before and after; seeds without one of them do not count."""
+    """Compute the change between values by seed; seeds without one of the values do not count."""
     seeds = start.dropna().index.intersection(last.dropna().index)
     return Change(name, float(start[seeds].mean()), float(last[seeds].mean()), paired(last, start), collapsed)
 
 
 def corrected(changes: Sequence[Change]) -> list[Change]:
-    """The same changes, with Holm's correction for all of them."""
+    """Return the same changes with Holm's correction for all of them."""
     adjusted = holm([c.difference.p for c in changes])
     return [replace(c, difference=replace(c.difference, p=p)) for c, p in zip(changes, adjusted, strict=True)]
 
 
 def changes(frame: pd.DataFrame, metric: str, start: str | tuple[int, int] = "first") -> list[Change]:
-    """From the first tenth of the tasks to the last, for each setting.
+    """Compute the change from the first tenth of the tasks to the last, for each setting.
 
-    start: "best": from its best twentieth; (11, 50): from these tasks, the first and the last of them included.
+    start: "best" is from the best twentieth of the tasks instead; (11, 50) is from tasks 11 to 50, both included.
     """
     found = []
     for curve in style.curves(frame):
@@ -75,15 +75,15 @@ def changes(frame: pd.DataFrame, metric: str, start: str | tuple[int, int] = "fi
 
 
 def of_tasks(rows: pd.DataFrame, metric: str, first: int, last: int) -> pd.Series:
-    """Mean of `metric` in these tasks, for each complete run."""
+    """Average `metric` over the tasks from `first` to `last`, both included, for each complete run."""
     complete = rows[(rows["status"] == "complete") & rows["task"].between(first, last)]
     return complete.groupby("run")[metric].mean()
 
 
 def best_twentieth(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """Mean of `metric` in the best twentieth of the tasks before the last tenth: for each complete run of one setting.
+    """Average `metric` over the best twentieth of the tasks before the last tenth, for each complete run of a setting.
 
-    Which twentieth that is, the mean of the other runs decides: a run that chose for itself would choose its luck.
+    The mean of the other runs decides which twentieth is best: if a run chose its own, it would pick its luckiest one.
     """
     complete = rows[rows["status"] == "complete"]
     tasks = int(complete["task"].max()) if len(complete) else 1
@@ -96,7 +96,7 @@ def best_twentieth(rows: pd.DataFrame, metric: str) -> pd.Series:
 
 
 def against(frame: pd.DataFrame, metric: str, learner: str, others: Sequence[str]) -> list[Change]:
-    """From each of the others to a learner, in the last tenth of the tasks; with Holm's correction for all of them."""
+    """Compute the change from each of `others` to `learner` in the last tenth of the tasks, with Holm's correction."""
     ours = last_by_seed(frame, learner, metric)
     found = []
     for other in others:
@@ -111,7 +111,7 @@ def against(frame: pd.DataFrame, metric: str, learner: str, others: Sequence[str
 
 
 def last_by_seed(frame: pd.DataFrame, learner: str, metric: str) -> pd.Series:
-    """A learner's mean of `metric` in the last tenth of the tasks, by seed."""
+    """Average a learner's `metric` over the last tenth of the tasks, by seed."""
     rows = frame[frame["learner.name"] == learner]
     if rows.empty:
         return pd.Series(dtype=float)

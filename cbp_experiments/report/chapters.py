@@ -1,4 +1,4 @@
-"""What is to be said about each figure, for every page that says it: report.html and docs/reproduction.md."""
+"""Collects what report.html and docs/reproduction.md say about each figure."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,9 @@ class Drawn(NamedTuple):
 class Chapter:
     """A figure of the paper, and what its runs say.
 
-    drawn: itself, and after it the one at the published settings, if that is another; nothing where there are no runs.
-    untested, reasons: as a Section has them, as far as they hold for these runs. missing: a sentence for what is
-    missing, left out or mixed. made: where the runs come from, an experiment each.
+    drawn: the figure, then the one at the published settings, if that is another; empty without runs. untested,
+    reasons: those of the Section, if they apply to these runs. missing: one sentence for each thing that is missing,
+    left out or mixed. made: where the runs come from, one item per experiment.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Chapter:
 
     @property
     def verdict(self) -> str:
-        """The sum of the findings, in a few words."""
+        """The findings, summed up in a few words."""
         if not self.drawn:
             return "no runs"
         agreeing, differing, unknown = (len(self.found(agrees)) for agrees in (True, False, None))
@@ -61,22 +61,22 @@ class Chapter:
         return False if self.found(False) else None if self.found(None) or not self.drawn else True
 
     def found(self, agrees: bool | None) -> list[Finding]:
-        """The findings of this verdict on what the paper says, in their order."""
+        """Return the findings with this verdict on the paper's claims, in their order."""
         return [finding for finding in self.findings if finding.claim and finding.agrees is agrees]
 
     @property
     def beside(self) -> list[Finding]:
-        """The findings on what the paper says nothing of."""
+        """The findings about which the paper makes no claim."""
         return [finding for finding in self.findings if not finding.claim]
 
 
 def chapters(load: Load, results_dir: Path) -> list[Chapter]:
-    """Every figure of the paper."""
+    """Make a chapter for every figure of the paper."""
     return [chapter(name, load, results_dir) for name in PAPER]
 
 
 def chapter(name: str, load: Load, results_dir: Path) -> Chapter:
-    """One figure, looked at; where it has no runs but those at the published settings, these."""
+    """Make the chapter of one figure, from runs at the published settings if there are no others."""
     wanted, section = PAPER[name], SECTIONS[name]
     entry, beneath = shown(wanted, load), wanted.at_published
     first, published = sources_of(wanted, load), sources_of(beneath, load)
@@ -99,7 +99,7 @@ def chapter(name: str, load: Load, results_dir: Path) -> Chapter:
 
 
 def template(name: str, *, keep_trailing_newline: bool = False) -> Template:
-    """The template of a page; in one of HTML, values are escaped."""
+    """Load the template of a page; HTML templates escape values."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=select_autoescape(["html"]),
@@ -116,7 +116,7 @@ def at_paper_scale(source: Evidence) -> bool:
 
 
 def gaps(source: Evidence, results_dir: Path) -> list[str]:
-    """What of an experiment is missing, left out or mixed, a sentence each, without a path of the machine."""
+    """Say what is missing, left out or mixed in an experiment, a sentence each, without paths of this machine."""
     if source.problem:
         return [source.problem.replace(results_dir_option(results_dir), "").replace(str(results_dir), "results")]
     missing = [f"missing of {source.name}: {source.gaps}"] if source.gaps else []

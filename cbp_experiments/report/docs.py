@@ -1,6 +1,6 @@
-"""What the pages of the checkout say of its runs: docs/reproduction.md, and the tables of results in README.md.
+"""Writes what a checkout's pages say about its runs: docs/reproduction.md, and the tables of results in README.md.
 
-A table stands between two marks, and is what is between them:
+A table replaces everything between two marks:
 
     <!-- table: permuted_mnist/methods -->
     <!-- end -->
@@ -25,9 +25,9 @@ DEAD, RANK = 3, 5  # columns of `methods`
 
 
 def write_docs(checkout: Path, load: Load, results_dir: Path) -> list[Path]:
-    """Write docs/reproduction.md, and the tables of README.md; returns the paths, whether they changed or not.
+    """Write docs/reproduction.md, and the tables of README.md. Returns the paths, whether they changed or not.
 
-    load: reads the experiments under `results_dir`. Raises ConfigError when the checkout has no README.md.
+    load: reads the experiments under `results_dir`. Raises ConfigError if README.md cannot be read.
     """
     readme, page = checkout / "README.md", checkout / "docs" / "reproduction.md"
     try:
@@ -42,17 +42,17 @@ def write_docs(checkout: Path, load: Load, results_dir: Path) -> list[Path]:
 
 
 def reproduction(load: Load, results_dir: Path) -> str:
-    """docs/reproduction.md: every figure of the paper, and what the runs say to it."""
+    """Render docs/reproduction.md: every figure of the paper, and what the runs say about it."""
     return template("reproduction.md", keep_trailing_newline=True).render(chapters=chapters(load, results_dir))
 
 
 def filled(text: str, load: Load) -> str:
-    """A page with the table of each experiment that it marks."""
+    """Fill in the table of each experiment that a page marks."""
     return MARKED.sub(lambda found: f"{found[1]}{table(load(found[2]))}\n{found[3]}", text)
 
 
 def table(source: Evidence) -> str:
-    """An experiment as a markdown table, a row a setting, the best first; or the command that would make its runs."""
+    """Format an experiment as a markdown table, one row per setting, best first; without runs, give their command."""
     rows = [] if source.frame is None else methods(source.frame)
     if source.frame is None or not rows:
         return f"No runs yet: `{COMMAND}{source.name}`"
@@ -70,7 +70,7 @@ def head(score: Score) -> list[str]:
 
 
 def cells(row: MethodRow) -> list[str]:
-    """The cells of a row, in the order of `head`."""
+    """Format the cells of a row, in the order of `head`."""
     final = row.cells[FINAL]
     between = f" [{final.interval.replace(' to ', ', ')}]" if final.interval else ""
     return [

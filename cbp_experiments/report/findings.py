@@ -1,7 +1,7 @@
-"""What the runs say to the paper's claims: sentences with 95 % t intervals over seeds, computed from frames.
+"""What the runs say about the paper's claims: sentences with 95 % t intervals over seeds, computed from frames.
 
-A sentence says no more than its interval. Where one learner is held against several, Holm's correction decides what is
-apart.
+A sentence says no more than its interval. If one learner is compared with several, two learners are apart only if
+their p value is small after Holm's correction.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cbp_experiments.figures import style
 from cbp_experiments.report.changes import Change, against, changes, last_by_seed
 from cbp_experiments.scores import SCORES
 
-KEPT = 1.0  # percentage points of accuracy that may be lost where it is said to be kept
+KEPT = 1.0  # accuracy counts as kept if it loses less than this many percentage points
 UNITS = {
     **{score.column: (score.words, f" {score.unit}".rstrip(), score.decimals) for score in SCORES.values()},
     "dead_units": ("dead units", " %", 2),
@@ -27,7 +27,7 @@ UNITS = {
 class Finding:
     """A sentence with its numbers. agrees: whether they show what the paper says; None: too few runs to say.
 
-    claim: whether the paper says anything of it.
+    claim: whether the paper says anything about it.
     """
 
     text: str
@@ -42,9 +42,9 @@ def moves(frame: pd.DataFrame, metric: str, claim: str) -> list[Finding]:
 
 
 def loses(frame: pd.DataFrame) -> list[Finding]:
-    """Whether accuracy falls from its best twentieth of the tasks to the last tenth: one per setting.
+    """Whether accuracy falls from its best twentieth of the tasks to the last tenth, per setting.
 
-    A network that learns slowly is still getting better in the first tenth, so that its loss does not show from there.
+    A network that learns slowly still improves in the first tenth, so a comparison with that would hide its loss.
     """
     found = []
     for best, first in zip(changes(frame, "accuracy", "best"), changes(frame, "accuracy"), strict=True):
@@ -58,7 +58,7 @@ def loses(frame: pd.DataFrame) -> list[Finding]:
 
 
 def keeps(frame: pd.DataFrame, learner: str) -> list[Finding]:
-    """Whether a learner's accuracy in the last tenth of the tasks is no more than KEPT below that in the first."""
+    """Whether a learner's accuracy in the last tenth of the tasks is less than KEPT below that in the first."""
     found = []
     for c in changes(frame[frame["learner.name"] == learner], "accuracy"):
         kept, lost = c.difference.low > -KEPT, c.difference.high < -KEPT
@@ -114,7 +114,7 @@ def label(learner: str) -> str:
 
 
 def about(c: Change, text: str, agrees: bool) -> Finding:
-    """About one setting; what cannot be said is not."""
+    """Make a finding about one setting; `agrees` only counts if the change has an interval."""
     if not c.seeds:
         return Finding(f"{c.name}: no complete runs.", None)
     collapsed = f" ({c.collapsed})" if c.collapsed else ""
@@ -127,7 +127,7 @@ def _from_to(c: Change, metric: str) -> str:
 
 
 def moved(c: Change, metric: str, tests: int = 0) -> str:
-    """The difference, its interval, how many seeds lie on its side; p, corrected for so many `tests`, if any."""
+    """Format a difference, its interval and how many seeds share its sign; with `tests`, p corrected for that many."""
     found = c.difference
     points = points_of(metric)
     if not c.known:
@@ -138,12 +138,12 @@ def moved(c: Change, metric: str, tests: int = 0) -> str:
 
 
 def points_of(metric: str) -> str:
-    """What stands behind a difference."""
+    """Return the unit after a difference."""
     return " points" if UNITS[metric][1] else ""
 
 
 def spread(c: Change, metric: str) -> str:
-    """The difference and its interval, where there is one: "+0.12 [−1.10, +1.34]"."""
+    """Format the difference and its interval, if there is one: "+0.12 [−1.10, +1.34]"."""
     found, decimals = c.difference, UNITS[metric][2]
     numbers = [f"{number:+.{decimals}f}".replace("-", "−") for number in (found.mean, found.low, found.high)]
     return f"{numbers[0]} [{numbers[1]}, {numbers[2]}]" if c.known else numbers[0]
@@ -158,7 +158,7 @@ def _tests(tests: int) -> str:
 
 
 def _named(c: Change) -> str:
-    """The one that another is held against, and by how much they differ."""
+    """Name the learner that another is compared with, and by how much they differ."""
     collapsed = f"; {c.collapsed}" if c.collapsed else ""
     return f"{label(c.name)} ({moved(c, 'accuracy', 1) if c.seeds else 'no seed in common'}{collapsed})"
 

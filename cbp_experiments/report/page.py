@@ -1,4 +1,4 @@
-"""results/report.html from the CSVs, and the command line behind scripts/report.py."""
+"""Writes results/report.html from the CSVs; the command line of scripts/report.py."""
 
 import argparse
 import sys
@@ -29,7 +29,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Table:
-    """All methods of an experiment."""
+    """A table of all methods of an experiment."""
 
     experiment: str
     caption: str
@@ -46,19 +46,19 @@ def table(source: Evidence, results_dir: Path) -> Table:
 
 
 def png(drawn: Drawn) -> str:
-    """The figure as a data URI."""
+    """Return the figure as a data URI."""
     buffer = BytesIO()
     write_figure(picture(*drawn), buffer)
     return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
 def words(drawn: Drawn) -> str:
-    """What a picture says beside its lines."""
+    """Return the heading and the caption of a picture."""
     return f"{drawn.entry.heading}. {drawn.entry.caption(drawn.sources)}"
 
 
 def sizes(sources: Sequence[Evidence]) -> dict[str, list[str]]:
-    """How large the runs are, against the published ones: the experiments of each size."""
+    """Group the experiments by the size of their runs, relative to the published size."""
     found: dict[str, list[str]] = {}
     for source in sources:
         if source.frame is not None and not source.is_tuning:
@@ -67,12 +67,12 @@ def sizes(sources: Sequence[Evidence]) -> dict[str, list[str]]:
 
 
 def experiments() -> list[str]:
-    """The experiments of the paper's figures."""
+    """List the experiments of the paper's figures."""
     return list(dict.fromkeys(name for entry in PAPER.values() for name in entry.experiments + entry.published))
 
 
 def page(results_dir: Path, load: Load) -> str:
-    """The page as HTML, the same for the same runs. Raises ConfigError when there are no runs at all."""
+    """Render the page as HTML, the same for the same runs. Raises ConfigError if there are no runs at all."""
     names = experiments()
     sources = [load(name) for name in names]
     if all(source.frame is None for source in sources):
@@ -92,7 +92,7 @@ def page(results_dir: Path, load: Load) -> str:
 
 
 def write_page(results_dir: Path, load: Load) -> Path:
-    """Write results_dir/report.html, whole or not at all. Raises ConfigError when there are no runs at all."""
+    """Write results_dir/report.html, whole or not at all. Raises ConfigError if there are no runs at all."""
     path = results_dir / "report.html"
     write_atomically(path, methodcaller("write", page(results_dir, load).encode()))
     return path
@@ -100,7 +100,7 @@ def write_page(results_dir: Path, load: Load) -> Path:
 
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, 2 after a line about what is wrong."""
+    """Run the command line. Returns the exit code: 2 after a one-line error."""
     parser = argparse.ArgumentParser(prog="report", description="Write what the CSVs of the runs say: report.html.")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
     parser.add_argument("--scale", help="of the runs; by default the largest at which an experiment has some")

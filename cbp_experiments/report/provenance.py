@@ -1,4 +1,4 @@
-"""Where the runs of a figure come from: the command, how many, how long, by which versions of what."""
+"""Where the runs of a figure come from: the command, how many there are, how long they took, and the versions."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,8 @@ COMMIT_DIGITS = 12
 class Made:
     """The runs of an experiment, in words.
 
-    what: seeds, data, sizes, and how many of them collapsed. time: the sum over the runs, which may have been trained
-    side by side. Of a tuning, time and commits are empty: its tables do not say.
+    what: seeds, data, sizes, and how many runs collapsed. time: the sum over the runs, which may have been trained side
+    by side. For a tuning, time and commits are empty, because its tables do not have them.
     """
 
     command: str
@@ -30,7 +30,7 @@ class Made:
 
 
 def made(source: Evidence) -> Made:
-    """What run.json says of the runs of an experiment that is there; what is known of those of a tuning."""
+    """Describe the runs of an experiment from run.json, or those of a tuning from its tables. There must be runs."""
     assert source.frame is not None
     facts = source.facts
     if source.is_tuning:
@@ -59,7 +59,7 @@ def _scale(frame: pd.DataFrame) -> str:
 
 
 def _distinct(facts: pd.DataFrame, column: str, characters: int | None = None) -> str:
-    """The values of a column, each once; of commits the first characters and whether files differed from them."""
+    """Join the distinct values of a column. characters: for commits, how many to show; says if files differed, too."""
     if column not in facts:
         return ""
     values = dict.fromkeys(show(value) for value in facts[column].dropna())

@@ -1,4 +1,4 @@
-"""What the paper found, figure by figure, in our own words; and what of the runs speaks to it."""
+"""What the paper found, figure by figure, in our own words; and which findings from the runs bear on it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,16 +13,16 @@ from cbp_experiments.report.findings import Finding, about, best_of, compare, ke
 from cbp_experiments.report.sensitivity import comes_down, steadier
 
 Frames = Sequence[pd.DataFrame | None]
-EARLY = (11, 50)  # tasks of Continual ImageNet, after those in which everybody is still getting better
+EARLY = (11, 50)  # tasks of Continual ImageNet, after those in which every learner still improves
 
 
 @dataclass(frozen=True)
 class Section:
-    """What a person has to write about a figure, and how to look at the runs.
+    """The text about a figure that a person writes, and how to look at the runs.
 
-    paper: what it found. look: the findings of the frames of the figure's experiments, None where there are none; the
-    most important first. untested: what of it runs below the published size leave untested. reasons: likely ones for
-    what they do not show; they count only where a finding does not agree.
+    paper: what the paper found. look: makes the findings, the most important first, from the frames of the figure's
+    experiments (None for one without runs). untested: what runs below the published size do not test. reasons: likely
+    reasons why the runs do not show it, used only if a finding does not agree.
     """
 
     paper: str
@@ -36,7 +36,7 @@ def only(frame: pd.DataFrame, *learners: str) -> pd.DataFrame:
 
 
 def each_size(look: Callable[[pd.DataFrame], list[Finding]]) -> Callable[[Frames], list[Finding]]:
-    """Looks at each frame that is there; the sentences begin with its size."""
+    """Apply `look` to each frame that is not None; the sentences begin with the size of its runs."""
 
     def of_frames(frames: Frames) -> list[Finding]:
         there = [frame for frame in frames if frame is not None]
@@ -71,7 +71,7 @@ def begins_above_linear(frame: pd.DataFrame) -> list[Finding]:
 
 
 def ends_below_linear(frame: pd.DataFrame) -> list[Finding]:
-    """Whether the step size of BP that ends lowest ends at or below the linear learner."""
+    """Whether the step size of BP that ends lowest ends below the linear learner."""
     return against_linear(frame, lambda rows: ends(rows, "accuracy")["last"], min, "in the last tenth", "below")
 
 
@@ -82,7 +82,7 @@ def against_linear(
     when: str,
     claim: str,
 ) -> list[Finding]:
-    """The setting of BP with the highest or lowest (`choose`) mean of a measure by run, and the linear learner's."""
+    """Compare the BP setting with the highest or lowest (`choose`) mean of `measure` by run with the linear learner."""
     by_seed = {
         (curve.learner, curve.name): measure(curve.rows).rename(index=curve.rows.groupby("run")["seed"].first())
         for curve in style.curves(frame)
@@ -104,7 +104,7 @@ def fig2b(frames: Frames) -> list[Finding]:
     for name, frame in zip(names, frames, strict=True):
         if frame is not None:
             rates = "data.task_length" in frame and frame["data.task_length"].nunique() > 1
-            rows = frame.drop(columns="data.tasks") if rates else frame  # it says the same
+            rows = frame.drop(columns="data.tasks") if rates else frame  # it says the same as task_length
             found += [Finding(f"{name}. {finding.text}", finding.agrees) for finding in loses(rows)]
     return found
 
@@ -157,7 +157,7 @@ def fig5(frame: pd.DataFrame) -> list[Finding]:
 
 
 def cbp_within(frame: pd.DataFrame) -> list[Finding]:
-    """Against BP, of which the paper speaks; and against the methods that may be as accurate."""
+    """Compare CBP with BP, as the paper does, and with the methods that may be as accurate."""
     others = ["l2", "snp"]
     beside = [
         *compare(frame, "effective_rank", "cbp", others, "above"),

@@ -1,6 +1,6 @@
-"""What a tuning says of how much learners depend on their hyperparameter, at the step size that is chosen.
+"""What a tuning shows about how much learners depend on their hyperparameter, at the chosen step size.
 
-A `frame` is what `evidence.load_tuning` returns. The score is that over all tasks, on the tuning seeds; differences are
+A `frame` is what `evidence.load_tuning` returns. The score is over all tasks, on the tuning seeds; differences are
 paired by seed. The best setting is chosen on the same seeds, which makes the others look a little worse than they are.
 """
 
@@ -22,9 +22,10 @@ DECADE = 10 * ROUNDING
 
 @dataclass(frozen=True)
 class Profile:
-    """A learner along its hyperparameter, all else as in the chosen setting.
+    """A learner's score over its hyperparameter, with everything else as in the chosen setting.
 
-    table: its score `[seeds, values]`, of the values, ascending, of which no run diverged; best: the chosen one.
+    table: the score `[seeds, values]`, with values in ascending order, without those of diverged runs; best: the chosen
+    value.
     """
 
     learner: str
@@ -45,24 +46,24 @@ class Profile:
 
     @property
     def near(self) -> list[float]:
-        """The values no further than a factor of ten from the best."""
+        """The values within a factor of ten of the best."""
         return [v for v in self.table if v <= self.best * DECADE and self.best <= v * DECADE]
 
     @property
     def spread(self) -> pd.Series:
-        """By seed, how far the worst of `near` (on the mean of the seeds) is from the best."""
+        """How far the worst value of `near`, by its mean over seeds, is from the best; by seed."""
         means = self.table[self.near].mean()
         worst = means.idxmin() if self.score.higher_is_better else means.idxmax()
         return (self.table[self.best] - self.table[worst]) * (1 if self.score.higher_is_better else -1)
 
     @property
     def reaches(self) -> bool:
-        """Whether values were tried on both sides that are a factor of ten away."""
+        """Whether values at least a factor of ten away were tried on both sides."""
         return min(self.table) * 10 <= self.best * ROUNDING and max(self.table) * ROUNDING >= self.best * 10
 
 
 def profile(frame: pd.DataFrame, learner: str) -> Profile | None:
-    """None where nothing is chosen."""
+    """Make the profile of a learner; None if no setting is chosen."""
     rows = frame[frame["learner.name"] == learner]
     chosen = rows[rows["chosen"]]
     score = score_of(frame.columns)
@@ -77,7 +78,7 @@ def profile(frame: pd.DataFrame, learner: str) -> Profile | None:
 
 
 def comes_down(frame: pd.DataFrame) -> list[Finding]:
-    """For each learner, whether the lowest and the highest value tried are worse than the best. No claim."""
+    """Whether each learner's lowest and highest value tried are worse than its best. The paper does not claim this."""
     order = [name for name in style.COLOURS if name in set(frame["learner.name"])]
     profiles = [found for name in order if (found := profile(frame, name))]
     return [_sides(found) for found in profiles]

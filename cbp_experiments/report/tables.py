@@ -14,7 +14,7 @@ from cbp_experiments.report.findings import UNITS, p_value, spread
 from cbp_experiments.scores import ACCURACY, Score, score_of
 
 WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
-# Of each learner, beside the step size, what its published and its tuned settings differ in; and the words for it.
+# The keys, besides the step size, in which a learner's published and tuned settings differ; and short words for keys.
 OWN = {
     "l2": ("weight_decay",),
     "snp": ("weight_decay", "perturbation_std"),
@@ -42,9 +42,9 @@ class Cell:
 class MethodRow:
     """A setting: its name, colour and values, the number of complete runs, how many of them collapsed.
 
-    collapsed: empty where none did; unknown: the runs do not say at which accuracy they would have. cells: a cell a
-    column of `columns`. difference: of the score in the last tenth, CBP minus this setting, paired by seed, with the p
-    value after Holm's correction; empty where there is no CBP.
+    collapsed: empty if none did; unknown: the runs do not record the number of classes, so chance is unknown. cells:
+    one per column of `columns`. difference: CBP minus this setting in the score of the last tenth, paired by seed, with
+    the p value after Holm's correction; empty without CBP.
     """
 
     name: str
@@ -57,19 +57,19 @@ class MethodRow:
     difference: str
 
 
-FIRST, FINAL = 0, 2  # columns; the second ranks the rows
+FIRST, FINAL = 0, 2  # columns; FINAL ranks the rows
 
 
 def columns(score: Score) -> tuple[str, ...]:
-    """The titles of a row's cells."""
+    """Return the titles of a row's cells."""
     of_score = [f"{score.title}, {when}{score.in_brackets}" for when in ("first tenth", "all tasks", "last tenth")]
     return (*of_score, "Dead units (%)", "Mean |weight|", "Effective rank (%)")
 
 
 def methods(frame: pd.DataFrame) -> list[MethodRow]:
-    """A row a setting, by its score over the last tenth of the tasks; the last three columns are of that tenth, too.
+    """Make a row per setting, ranked by score in the last tenth of the tasks; the last three columns are of it, too.
 
-    Means over the complete runs, collapsed ones included, with 95 % t intervals over seeds.
+    The cells are means over the complete runs, including collapsed ones, with 95 % t intervals over seeds.
     """
     curves, score = style.curves(frame), score_of(frame.columns)
     rows = []
@@ -101,20 +101,20 @@ def methods(frame: pd.DataFrame) -> list[MethodRow]:
 
 
 def values_of(learner: str, runs: pd.DataFrame) -> str:
-    """The step size of a setting, and what else makes its learner: "step 0.003, rate 0.0001"."""
+    """Format the step size of a setting and its learner's other keys (OWN): "step 0.003, rate 0.0001"."""
     names = [name for name in ("step_size", *OWN.get(learner, ())) if f"learner.{name}" in runs]
     values = [(SHORT.get(name, style.words(name)), runs[f"learner.{name}"].iloc[0]) for name in names]
     return ", ".join(f"{word} {show(value)}" for word, value in values)
 
 
 def differences(curves: Sequence[style.Curve], score: Score) -> list[str]:
-    """CBP minus each of the curves, in words; nothing for itself, and where there is no CBP."""
+    """Describe CBP minus each of the curves; empty for CBP itself, and for all if there is no CBP."""
     ours = next((curve for curve in curves if curve.learner == REFERENCE), None)
     if ours is None:
         return [""] * len(curves)
     last = [ends(curve.rows, score.column).set_index("seed")["last"] for curve in curves]
     (reference,) = [values for curve, values in zip(curves, last, strict=True) if curve is ours]
-    others = [values.iloc[:0] if values is reference else values for values in last]  # it is no test against itself
+    others = [values.iloc[:0] if values is reference else values for values in last]  # CBP is not tested against itself
     return [_difference(c, score.column) for c in corrected([change("", values, reference) for values in others])]
 
 
