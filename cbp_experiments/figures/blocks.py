@@ -19,10 +19,10 @@ def blocks(
     *,
     legend: bool = False,
 ) -> Figure:
-    """A block for each frame that is not None, under a heading that says its size.
+    """Draw a block for each frame that is not None, under a heading that names its size.
 
-    draw: draws a frame into the axes of a block; panels: how many rows and columns of axes; size: of a block, inches,
-    width and height; legend: whether there is one, above all blocks.
+    draw: draws a frame into the axes of a block; panels: how many rows and columns of axes; size: width and height of a
+    block, in inches; legend: whether to draw one above all blocks.
     """
     there = [frame for frame in frames if frame is not None]
     (rows, columns), (width, height) = panels, size

@@ -1,4 +1,4 @@
-"""The words around a figure: its title, and what is shown, of how many runs, at which scale, from which data."""
+"""The words around a figure: its title, and a caption with what is shown, the number of runs, the scale and data."""
 
 import textwrap
 from collections import Counter
@@ -32,9 +32,9 @@ PUBLISHED_WIDTHS = (100, 1000, 2000, 10_000)
 def frame_with_words(figure: Figure, title: str, caption: str) -> Figure:
     """Write the title above everything in the figure, its legend included, and the caption below it.
 
-    figure: with constrained layout, which makes room for both; it grows by their heights.
+    figure: has constrained layout, which makes room for both; the figure grows by their heights.
     """
-    if figure.legends:  # the layout knows how to put something above the panels, but not two things
+    if figure.legends:  # the layout can put only one thing above the panels
         figure.legends[0].set_title(title, prop=FontProperties(**TITLE_FONT))
     elif title:
         figure.suptitle(title, x=0.01, ha="left", **TITLE_FONT)
@@ -47,9 +47,9 @@ def frame_with_words(figure: Figure, title: str, caption: str) -> Figure:
 
 
 def caption(sources: Sequence[Evidence], bins: Bins, *notes: str) -> str:
-    """What the lines are; then a line for each experiment: runs, data, scale, sizes, bins, what is missing or left out.
+    """Say what the lines are; then, a line per experiment: runs, data, scale, sizes, bins, what is missing or left out.
 
-    bins: as they are drawn; notes: what else is to be known.
+    bins: as they are drawn; notes: added to the first line.
     """
     if not sources:
         return "; ".join(notes)
@@ -69,7 +69,7 @@ def facts_of(source: Evidence, bins: Bins) -> str:
 
 
 def tried(frame: pd.DataFrame) -> str:
-    """The facts of a tuning in a few sentences."""
+    """Give the facts of a tuning in a few sentences."""
     settings = frame["run"].str.rpartition("_seed")[0]
     counts = sorted(settings.groupby(frame["learner.name"]).nunique().unique())
     number = " / ".join(map(str, counts))
@@ -85,7 +85,7 @@ def tried(frame: pd.DataFrame) -> str:
 
 
 def about(frame: pd.DataFrame) -> str:
-    """The facts of an experiment in one sentence."""
+    """Give the facts of an experiment in one sentence."""
     facts = [
         seeds(frame),
         named(frame, "data_description", "{}"),
@@ -100,13 +100,13 @@ def about(frame: pd.DataFrame) -> str:
 
 
 def points(frame: pd.DataFrame, bins: Bins) -> str:
-    """How many tasks a point of a line is: "Bins of 8 tasks"."""
+    """Say how many tasks a point of a line covers: "Bins of 8 tasks"."""
     sizes = sorted({bins(curve.tasks) for curve in style.curves(frame)})
     return "A point a task" if sizes == [1] else f"Bins of {' / '.join(map(str, sizes))} tasks"
 
 
 def fallen(frame: pd.DataFrame) -> str:
-    """A sentence that counts the collapsed runs of each setting; empty when there are none."""
+    """Count the collapsed runs of each setting in a sentence; empty if there are none."""
     words = [f"{curve.name}: {text}" for curve in style.curves(frame) if (text := collapsed(curve.rows))]
     return f" At chance in the last tenth, and part of the mean: {'; '.join(words)}." if words else ""
 
@@ -117,7 +117,7 @@ def lacking(source: Evidence) -> str:
 
 
 def seeds(frame: pd.DataFrame) -> str:
-    """How many runs a mean is of: "5 seeds", "5 seeds (4 for CBP)", "3 to 5 seeds"."""
+    """Say how many runs a mean is over: "5 seeds", "5 seeds (4 for CBP)", "3 to 5 seeds"."""
     counts = {curve.name: curve.rows["run"].nunique() for curve in style.curves(frame)}
     (usual, _), *_ = Counter(counts.values()).most_common(1)
     others = [f"{count} for {name}" for name, count in counts.items() if count != usual]
@@ -128,7 +128,7 @@ def seeds(frame: pd.DataFrame) -> str:
 
 
 def size(frame: pd.DataFrame) -> str:
-    """The scale, and how it stands to the published size."""
+    """Name the scale, and how it compares with the published size."""
     if is_published_size(frame):
         return "published size"
     scales = frame["scale"].unique() if "scale" in frame else []
@@ -136,21 +136,21 @@ def size(frame: pd.DataFrame) -> str:
 
 
 def size_name(frame: pd.DataFrame) -> str:
-    """The size of the runs in a few words: "Laptop scale"; empty when they do not say."""
+    """Name the size of the runs in a few words: "Laptop scale"; empty if it is not recorded."""
     if is_published_size(frame):
         return "Published task size"
     return " / ".join(f"{scale} scale".capitalize() for scale in frame["scale"].unique()) if "scale" in frame else ""
 
 
 def heading(frame: pd.DataFrame) -> str:
-    """What stands above the panels of one size: "Laptop scale: 5,000 images a task"."""
+    """Write the heading above the panels of one size: "Laptop scale: 5,000 images a task"."""
     images = named(frame, "data.task_length", "{} images a task")
     width = named(frame, "network.width", "width {}") if is_published_size(frame) else ""
     return ": ".join(filter(None, [size_name(frame), ", ".join(filter(None, [images, width]))]))
 
 
 def is_published_size(frame: pd.DataFrame) -> bool:
-    """Whether these are runs on the 48 million examples of all of MNIST, at a width, that the paper's runs had."""
+    """Whether the runs have the published size: all of MNIST, 48 million examples, and one of the paper's widths."""
     keys = ("data.source", "data.tasks", "data.task_length", "network.width")
     if any(key not in frame for key in keys):
         return False
@@ -160,7 +160,7 @@ def is_published_size(frame: pd.DataFrame) -> bool:
 
 
 def named(frame: pd.DataFrame, column: str, text: str) -> str:
-    """The values of a config column in words; empty when the runs do not have it."""
+    """Format the values of a config column in words; empty if the runs do not have it."""
     values = sorted(frame[column].dropna().unique()) if column in frame else []
     parts = [f"{value:,}" if isinstance(value, int | np.integer) else show(value) for value in values]
     return text.format(" / ".join(parts)) if parts else ""

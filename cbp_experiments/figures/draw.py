@@ -23,11 +23,11 @@ from cbp_experiments.results import write_atomically
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure. `draw` takes the frames of `experiments` in their order; of several, None for one without runs.
+    """A figure. `draw` takes the frames of `experiments` in their order; if several, None for one without runs.
 
-    bins: that it draws, for the caption, and note: what else that says. learners: those that are drawn; all for none.
-    ends: whether marks at the ends of the lines compare them. settings: which these are, for the title; published: the
-    experiments with the same learners at the published settings.
+    bins: the bins it draws, for the caption; note: added to the caption. learners: those that are drawn; all if empty.
+    ends: whether marks at the ends of the lines compare them. settings: named in the title; published: the experiments
+    with the same learners at the published settings.
     """
 
     experiments: tuple[str, ...]
@@ -121,22 +121,22 @@ Load = Callable[[str], Evidence]
 
 
 def loader(results_dir: Path, scale: str | None = None) -> Load:
-    """Reads each experiment under `results_dir` once; scale: as `evidence.load_evidence` has it."""
+    """Return a function that loads each experiment under `results_dir` once; scale: as in `evidence.load_evidence`."""
     return cache(partial(load_evidence, results_dir, scale))
 
 
 def sources_of(entry: Entry, load: Load) -> list[Evidence]:
-    """What a figure is drawn from."""
+    """Load what a figure is drawn from."""
     return [load(experiment).of(entry.learners) for experiment in entry.experiments]
 
 
 def empty(sources: Sequence[Evidence]) -> bool:
-    """Whether there should be runs, and are none."""
+    """Whether there should be runs but are none."""
     return bool(sources) and all(source.frame is None for source in sources)
 
 
 def shown(entry: Entry, load: Load) -> Entry:
-    """The figure itself; at the published settings where it has no other runs."""
+    """Return the figure itself, or the one at the published settings if only that has runs."""
     published = entry.at_published
     if published.experiments and empty(sources_of(entry, load)) and not empty(sources_of(published, load)):
         return published
@@ -144,7 +144,7 @@ def shown(entry: Entry, load: Load) -> Entry:
 
 
 def picture(entry: Entry, sources: Sequence[Evidence]) -> Figure:
-    """A figure with its title and caption."""
+    """Draw a figure with its title and caption."""
     figure = entry.draw(*(source.frame for source in sources))
     with matplotlib.rc_context(style.RC):
         return frame_with_words(figure, entry.heading, entry.caption(sources))
@@ -154,7 +154,7 @@ def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, l
     """Draw one figure from the runs under `results_dir` into results_dir/figures/<name>.png and .pdf.
 
     Returns a line that names the files and what is missing or left out, and the paths. Raises ConfigError for an
-    unknown name, an unwritable folder, or when none of its runs are there.
+    unknown name, an unwritable folder, or if there are no runs for it.
     """
     if name not in FIGURES:
         raise ConfigError(f"unknown figure {name}; there are: {', '.join(FIGURES)}")
@@ -191,10 +191,10 @@ def write_figure(figure: Figure, handle: IO[bytes], kind: str = "png") -> None:
 
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: draws the figures named, or all of the paper's; returns the exit code.
+    """Run the command line: draw the named figures, or all of the paper's. Returns the exit code.
 
-    That is 2 after a line about what is wrong when a figure that was named cannot be drawn, or, where none is named,
-    when there are no runs at all.
+    It is 2, after an error in one line, if a named figure cannot be drawn or, with none named, if there are no runs at
+    all.
     """
     parser = argparse.ArgumentParser(prog="figures", description="Draw figures from the CSVs of their runs.")
     parser.add_argument("figures", nargs="*", help=f"some of: {', '.join(FIGURES)}; all of the paper's by default")

@@ -14,7 +14,7 @@ FIRST = 10
 
 
 def fig1(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw test accuracy per setting into two axes: a point for each of the first ten tasks; bins of all.
+    """Draw test accuracy per setting into two axes: a point for each of the first ten tasks, and all tasks in bins.
 
     frame: as `results.load_experiment` returns it.
     """
@@ -33,7 +33,7 @@ def fig1(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """The two panels with their legend above."""
+    """Draw the two panels with their legend above."""
     with matplotlib.rc_context(style.RC):
         drawn = Figure(figsize=(8.5, 3.4), layout="constrained")
         axes = drawn.subplots(1, 2, width_ratios=(2, 3), sharey=True)

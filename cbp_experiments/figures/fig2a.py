@@ -1,4 +1,4 @@
-"""A digit, and what three tasks make of it (paper figure 2, left): the permutations of seed 0."""
+"""A digit, and how three tasks show it (paper figure 2, left), under the permutations of seed 0."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ DIGIT = 7
 
 
 def fig2a(axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw the first image of a seven into the first axes, and into each of the others as the next task shows it."""
+    """Draw the first image of a seven into the first axes; draw it as each task shows it into the others, in order."""
     images, labels = mnist_data()
     image = images[labels == DIGIT][0]
     shown = [image, *(image[permutation(task)] for task in range(len(axes) - 1))]
@@ -31,7 +31,7 @@ def fig2a(axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def permutation(task: int) -> np.ndarray:
-    """int64 `[784]`: input j of the network in this task (from 0) is pixel `permutation[j]`, as the stream draws it."""
+    """Return the stream's int64 `[784]` for this task (from 0): input j of the network is pixel `permutation[j]`."""
     return generator(SEED, "permutation", task).permutation(28 * 28)
 
 

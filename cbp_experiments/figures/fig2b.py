@@ -19,11 +19,11 @@ RATES = ("data.task_length", "A new permutation every ... examples")
 
 
 def fig2b(frames: Sequence[pd.DataFrame | None], axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw online accuracy, at most 100 points a line, into four axes.
+    """Draw online accuracy, at most 100 points per line, into four axes.
 
     frames: of step sizes, widths, rates of change and the published size, as `results.load_experiment` returns them;
-    None: there are no runs, and the panel says so. The rates of change are drawn over the examples seen, as their
-    tasks differ in length.
+    None if there are no runs, which the panel then says. The rates of change are drawn over the examples seen, because
+    their tasks differ in length.
     """
     step_sizes, widths, rates, published = frames
     panel(axes[0], step_sizes, *STEP_SIZES)
@@ -35,7 +35,7 @@ def fig2b(frames: Sequence[pd.DataFrame | None], axes: Sequence[Axes]) -> Sequen
 
 
 def panel(ax: Axes, frame: pd.DataFrame | None, column: str, title: str, x: str = "task") -> Axes:
-    """One panel: a line per value of `column`, named in a legend above it that is called `title`."""
+    """Draw one panel: a line per value of `column`, named in a legend above the panel, with the title `title`."""
     ax.set(xlabel="Task" if x == "task" else "Examples seen (millions)", ylabel=panels.ONLINE)
     if frame is None:
         ax.set_title(title, loc="left", fontsize=9, fontweight="bold")
@@ -55,7 +55,7 @@ def panel(ax: Axes, frame: pd.DataFrame | None, column: str, title: str, x: str 
 
 
 def figure(*frames: pd.DataFrame | None) -> Figure:
-    """The four panels, each with its legend."""
+    """Draw the four panels, each with its legend."""
     with matplotlib.rc_context(style.RC):
         drawn = Figure(figsize=(8.5, 6.6), layout="constrained")
         fig2b(frames, drawn.subplots(2, 2).ravel())

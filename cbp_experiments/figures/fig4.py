@@ -11,7 +11,7 @@ HEIGHT = 4.4  # inches
 
 
 def fig4(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the online accuracy of each setting, at most 100 points a line, its end and its name beside that, into `ax`.
+    """Draw the online accuracy of each setting into `ax`, at most 100 points per line; mark and name the ends of lines.
 
     frame: as `results.load_experiment` returns it.
     """
@@ -23,5 +23,5 @@ def fig4(frame: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def figure(*frames: pd.DataFrame | None) -> Figure:
-    """A panel for each size."""
+    """Draw a panel for each size."""
     return blocks(frames, lambda frame, axes: fig4(frame, axes[0]), (1, 1), (8.5, HEIGHT))

@@ -1,4 +1,4 @@
-"""The methods of figure 4, seen from within (paper figure 5)."""
+"""The methods of figure 4, inside their networks (paper figure 5)."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from cbp_experiments.figures.blocks import blocks
 
 
 def fig5(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """Draw dead units, weight magnitude and effective rank, at most 100 points a line, into three axes.
+    """Draw dead units, weight magnitude and effective rank, at most 100 points per line, into three axes.
 
-    frame: as `results.load_experiment` returns it; of learners that have hidden units.
+    frame: as `results.load_experiment` returns it, only with learners that have hidden units.
     """
     return panels.inside(frame, axes)
 
 
 def figure(*frames: pd.DataFrame | None) -> Figure:
-    """The three panels for each size, with one legend above."""
+    """Draw the three panels for each size, with one legend above."""
     return blocks(frames, fig5, (1, 3), (9.0, 3.2), legend=True)

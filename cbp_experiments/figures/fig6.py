@@ -15,7 +15,7 @@ LEARNERS = ("bp", "l2", "snp", "cbp")
 def fig6(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Draw online accuracy and its ends, dead units, weight magnitude and effective rank into four axes.
 
-    frame: as `results.load_experiment` returns it. At most 100 points a line.
+    frame: as `results.load_experiment` returns it. At most 100 points per line.
     """
     four_panels.four_panels(frame, axes, panels.FINE)
     panels.paired_ends(axes[0], style.curves(frame))
@@ -23,5 +23,5 @@ def fig6(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def figure(*frames: pd.DataFrame | None) -> Figure:
-    """The four panels for each size, with one legend above."""
+    """Draw the four panels for each size, with one legend above."""
     return blocks(frames, fig6, (2, 2), (8.5, 5.4), legend=True)

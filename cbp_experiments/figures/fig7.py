@@ -12,7 +12,7 @@ HEIGHT = 4.0  # inches
 
 
 def fig7(frame: pd.DataFrame, ax: Axes) -> Axes:
-    """Draw the test accuracy of each setting, in bins of tasks, into `ax`; their ends, and names beside them.
+    """Draw the test accuracy of each setting into `ax`, in bins of tasks; mark and name the ends of lines.
 
     frame: as `results.load_experiment` returns it.
     """

@@ -25,7 +25,7 @@ HYPERPARAMETERS = {
 }
 WIDTH = 2.2  # of a panel, inches
 CHARACTER, GAP = 0.075, 0.09  # inches, of the labels along an axis
-FENCE = 1.5  # quartile ranges beyond the worse quartile: settings worse than that are outside of the axes
+FENCE = 1.5  # interquartile ranges: a setting further beyond the worse quartile is outside of the axes
 STAR: dict[str, Any] = {
     "marker": "*",
     "linestyle": "",
@@ -62,9 +62,9 @@ def bounds(frame: pd.DataFrame) -> tuple[float, float]:
 
 
 def settings_of(rows: pd.DataFrame, ax: Axes, learner: str) -> Axes:
-    """One learner: its score over its hyperparameter, a line for each step size; a dot is a seed, a star the choice.
+    """Draw a learner's score over its hyperparameter, a line per step size; a dot is a seed, a star the chosen setting.
 
-    A setting outside of the axes is a triangle at their edge; one of which a run diverged is not drawn.
+    A setting outside of the axes is a triangle at their edge; a setting with a diverged run is not drawn.
     """
     title = style.LABELS[learner]
     if rows.empty:
@@ -98,7 +98,7 @@ def heading(ax: Axes, text: str) -> None:
 def one_line(
     ax: Axes, rows: pd.DataFrame, key: str, at: dict[object, float], label: str, colour: tuple[float, float, float]
 ) -> None:
-    """The settings that differ in `key` alone: their means and 95 % t intervals, a dot for each seed."""
+    """Draw the settings that differ only in `key`: their means and 95 % t intervals, and a dot for each seed."""
     score = score_of(rows.columns)
     table = rows.pivot(index=key, columns="seed", values=score.column)
     whole = table[~rows.groupby(key)["status"].agg(lambda status: (status == "diverged").any())]
@@ -114,10 +114,10 @@ def one_line(
 
 
 def places(values: pd.Series) -> dict[object, float]:
-    """Where the values of a hyperparameter stand, in their order: even ratios are even steps.
+    """Place the values of a hyperparameter along the axis, in their order: equal ratios are equal steps.
 
-    Of decays, which go towards 1, those are the ratios of what they lack to 1. Values that are no positive numbers are
-    as far apart as each other.
+    For decays, which go towards 1, these are the ratios of 1 - value. Values that are not positive numbers are evenly
+    spaced.
     """
     ordered = sorted(values.unique())
     if not pd.api.types.is_numeric_dtype(values) or ordered[0] <= 0:
@@ -127,7 +127,7 @@ def places(values: pd.Series) -> dict[object, float]:
 
 
 def labelled(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
-    """Those of the ticks, ascending places and their labels, that have room for their label."""
+    """Select the ticks that have room for their label. ticks: ascending places, and their labels."""
     inch = (ticks[-1][0] - ticks[0][0]) / WIDTH
     shown = [ticks[0]]
     for place, label in ticks[1:]:
@@ -138,7 +138,7 @@ def labelled(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
 
 
 def tick(value: object) -> str:
-    """A value as short as can be: 3e-4, 0.01."""
+    """Format a value as short as possible: 3e-4, 0.01."""
     if not isinstance(value, float):
         return show(value)
     digits, exponent = f"{value:e}".split("e")
@@ -146,12 +146,12 @@ def tick(value: object) -> str:
 
 
 def named(axis: Axis) -> str:
-    """What a panel is drawn over: "weight decay with noise"."""
+    """Name what a panel is drawn over: "weight decay with noise"."""
     return " with ".join(HYPERPARAMETERS.get(key, style.words(key)) for key in (axis.key, *axis.tied))
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """The eight panels, all with one range of scores, and a legend of the marks."""
+    """Draw the eight panels, all with the same range of scores, and a legend of the marks."""
     score = score_of(frame.columns)
     outside, mark = ("below the axis", "v") if score.higher_is_better else ("above the axis", "^")
     with matplotlib.rc_context(style.RC):

@@ -16,7 +16,7 @@ FEW = panels.at_most(40)
 def four_panels(frame: pd.DataFrame, axes: Sequence[Axes], bins: panels.Bins = FEW) -> Sequence[Axes]:
     """Draw the score, dead units, weight magnitude and effective rank over tasks into four axes; returns them.
 
-    frame: as `results.load_experiment` returns it. A thin line per run, too.
+    frame: as `results.load_experiment` returns it. Each run gets a thin line, too.
     """
     curves = style.curves(frame)
     metrics = (score_of(frame.columns).column, "dead_units", "weight_magnitude", "effective_rank")
@@ -26,7 +26,7 @@ def four_panels(frame: pd.DataFrame, axes: Sequence[Axes], bins: panels.Bins = F
 
 
 def figure(frame: pd.DataFrame) -> Figure:
-    """The four panels with their legend above."""
+    """Draw the four panels with their legend above."""
     with matplotlib.rc_context(style.RC):
         drawn = Figure(figsize=(8.5, 6.4), layout="constrained")
         axes = four_panels(frame, drawn.subplots(2, 2).ravel())

@@ -1,4 +1,4 @@
-"""A metric over the tasks in one panel: its axes and words, its bins, and what stands at the end of its lines."""
+"""Draws a metric over the tasks in one panel: its axes and labels, its bins, and the marks at the ends of its lines."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from cbp_experiments.analysis.tenths import ends
 from cbp_experiments.figures import style
 from cbp_experiments.scores import SCORES, score_of
 
-Bins = Callable[[int], int]  # from the tasks of a run to those of a point
+Bins = Callable[[int], int]  # from the number of tasks in a run to the number in a point
 ONLINE = "Online accuracy (%)"
 TEST = "Test accuracy (%)"
 LABELS = {
@@ -22,11 +22,11 @@ LABELS = {
     "weight_magnitude": "Weight magnitude (mean |w|)",
     "effective_rank": "Effective rank (% of units)",
 }
-GAP = 0.016  # between the marks at the end of the lines, of the width of these
+GAP = 0.016  # between the marks at the ends of the lines, as a fraction of the lines' width
 
 
 def at_most(points: int) -> Bins:
-    """Bins as small as give a line of no more than so many points."""
+    """Return the smallest bins with which a line has at most this many points."""
     return lambda tasks: -(-tasks // points)
 
 
@@ -35,7 +35,7 @@ def every_task(tasks: int) -> int:
 
 
 def as_published(tasks: int) -> int:
-    """50 tasks, as the paper has it on Continual ImageNet; a fifteenth of them where there are fewer than 750."""
+    """Return 50 tasks, as in the paper on Continual ImageNet; a fifteenth of them if there are fewer than 750."""
     return min(50, at_most(15)(tasks))
 
 
@@ -45,7 +45,7 @@ FINE = at_most(100)
 def over_tasks(
     ax: Axes, curves: Iterable[style.Curve], metric: str, bins: Bins = FINE, *, label: str = "", runs: bool = False
 ) -> Axes:
-    """Draw the curves of one metric into `ax`. label: of the y axis; runs: a thin line per run, too."""
+    """Draw the curves of one metric into `ax`. label: of the y axis; runs: whether to draw a thin line per run, too."""
     for curve in curves:
         style.draw_curve(ax, curve, metric, bins(curve.tasks), runs=runs)
     ax.set(xlabel="Task", ylabel=label or LABELS.get(metric) or _name(metric))
@@ -60,7 +60,7 @@ def _name(metric: str) -> str:
 
 
 def inside(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
-    """What goes on in the network: dead units, weight magnitude and effective rank over tasks into three axes."""
+    """Draw what happens inside the network into three axes: dead units, weight magnitude and effective rank."""
     curves = style.curves(frame)
     for ax, metric in zip(axes, ("dead_units", "weight_magnitude", "effective_rank"), strict=True):
         over_tasks(ax, curves, metric)
@@ -68,15 +68,15 @@ def inside(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
 
 
 def reference_of(curves: Sequence[style.Curve]) -> style.Curve:
-    """The one that the others are compared with: CBP, or the first where there is none."""
+    """Return the curve that the others are compared with: CBP or, without CBP, the first."""
     return next((curve for curve in curves if curve.learner == REFERENCE), curves[0])
 
 
 def paired_ends(ax: Axes, curves: Sequence[style.Curve]) -> None:
-    """Right of the lines of the score: the mean of each over the last tenth of the tasks, and a bar around it.
+    """Draw, to the right of each score line, its mean over the last tenth of the tasks with a bar around it.
 
-    The bar is as long as the 95 % t interval of its difference to `reference_of`, paired by seed. A dotted line is at
-    the mean of that one, so that a bar that crosses it is not apart. Only complete runs count.
+    The bar is as long as the 95 % t interval of the difference to `reference_of`, paired by seed. A dotted line marks
+    the mean of the reference; a setting whose bar crosses it is not apart from the reference. Only complete runs count.
     """
     score = score_of(curves[0].rows.columns).column
     last = {curve.label: ends(curve.rows, score).set_index("seed")["last"] for curve in curves}

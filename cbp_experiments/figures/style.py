@@ -17,8 +17,8 @@ from scipy.optimize import isotonic_regression
 from cbp_experiments.analysis.statistics import t_intervals
 from cbp_experiments.analysis.tenths import settings, show
 
-# The palette of Okabe and Ito (Color Universal Design, 2008), told apart with any colour vision; its yellow, too pale
-# for a line on white, is darkened.
+# The palette of Okabe and Ito (Color Universal Design, 2008), made for any colour vision. Its yellow is darkened: it is
+# too pale for a line on white.
 COLOURS = {
     "bp": "#D55E00",
     "cbp": "#0072B2",
@@ -45,7 +45,7 @@ SPARE_COLOURS = ("#882255", "#332288", "#664400")
 LEGEND_CHARACTERS = 11  # per inch, at the legend's font size
 LEGEND_LINE = 0.21  # inches
 LABEL_LINE = 0.17  # inches
-LEGEND_HANDLE = 8  # the room of the line before a label and the gap after it, in characters
+LEGEND_HANDLE = 8  # room for the line before a label and the gap after it, in characters
 PANEL_CHARACTERS, PANEL_HANDLE = 17, 5  # the same for the legend of one panel
 RC: dict[Any, Any] = {
     "font.size": 9.0,
@@ -66,7 +66,7 @@ RC: dict[Any, Any] = {
 
 
 def colour(learner: str) -> str:
-    """The colour of a learner, the same in every figure; a learner that is not ours gets a spare one by its name."""
+    """Return the colour of a learner, the same in every figure; a user's own learner gets a spare colour by name."""
     return COLOURS.get(learner, SPARE_COLOURS[crc32(learner.encode()) % len(SPARE_COLOURS)])
 
 
@@ -74,9 +74,9 @@ def colour(learner: str) -> str:
 class Curve:
     """One setting in a figure.
 
-    values: what tells it from the other settings of its learner, by config column.
-    mark: what its label says about runs that are not complete, or nothing.
-    rows: those of the frame that its mean is made of; single: those that its thin lines, one a run, are made of.
+    values: what distinguishes it from the other settings of its learner, by config column.
+    mark: what its label says about runs that are not complete; empty if all are.
+    rows: the rows of the frame for its mean; single: the rows for its thin lines, one line per run.
     """
 
     learner: str
@@ -93,7 +93,7 @@ class Curve:
 
     @property
     def tasks(self) -> int:
-        """How many tasks a run of it has in all; without the config, as many as the longest has done."""
+        """The number of tasks in a run; without the config, in the longest run so far."""
         rows = pd.concat([self.rows, self.single])
         return max(1, int(rows["data.tasks" if "data.tasks" in rows else "task"].max()))
 
@@ -106,10 +106,10 @@ class Curve:
 
 
 def curves(frame: pd.DataFrame) -> list[Curve]:
-    """One curve per setting, learners in the order of COLOURS.
+    """Make one curve per setting, with learners in the order of COLOURS.
 
-    A setting with incomplete runs is drawn over the tasks that all its runs have and says so in its label. Diverged
-    runs are no part of the mean; their thin lines go as far as they went, and the label counts them. Settings of one
+    A setting with incomplete runs is drawn over the tasks that all its runs have, and its label says so. Diverged runs
+    are not part of the mean; their thin lines end where they diverged, and the label counts them. Settings of one
     learner are shades of its colour, from dark to light.
     """
     by = settings(frame)
@@ -128,7 +128,7 @@ def curves(frame: pd.DataFrame) -> list[Curve]:
 
 
 def per_run(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") -> pd.DataFrame:
-    """Mean of `metric` over each bin of `bin_size` tasks: a row per bin, indexed by its middle, a column per run.
+    """Average `metric` over bins of `bin_size` tasks: a row per bin, indexed by its middle, and a column per run.
 
     The middle is halfway between the lowest and the highest value of the column `x` in the bin. Empty cells are left
     out of the means; a bin in which no run has a value has no row.
@@ -144,9 +144,9 @@ def per_run(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") ->
 
 
 def binned(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") -> pd.DataFrame:
-    """Per bin of `bin_size` tasks, over the runs of `frame`: the mean and its interval, as `t_intervals` has them.
+    """Compute the mean over the runs of `frame` and its interval (`t_intervals`) for each bin of `bin_size` tasks.
 
-    Indexed as `per_run`.
+    Indexed as in `per_run`.
     """
     return t_intervals(per_run(frame, metric, bin_size, x))
 
@@ -154,10 +154,10 @@ def binned(frame: pd.DataFrame, metric: str, bin_size: int, x: str = "task") -> 
 def draw_curve(
     ax: Axes, curve: Curve, metric: str, bin_size: int, *, x: str = "task", label: str = "", runs: bool = False
 ) -> None:
-    """The mean line and the band of its 95 % t interval (with two seeds or more); `runs`: a thin line per run, too.
+    """Draw the mean line and the band of its 95 % t interval (with two seeds or more).
 
-    With thin lines, the axes are as high as these need, and a band may be cut off: of two or three seeds it is many
-    times as wide.
+    runs: whether to draw a thin line per run, too. The axes then fit the lines, and the band may be cut off: with two
+    or three seeds it is many times as wide.
 
     label: the curve's own by default.
     """
@@ -174,9 +174,9 @@ def draw_curve(
 
 
 def name_ends(ax: Axes, height: float) -> None:
-    """Write the label of each line beside its end, in its colour, as near to it as the others let it be.
+    """Write the label of each line beside its end, in its colour, as near to it as the other labels allow.
 
-    height: of the axes, in inches, about. The labels stand in the margin to the right of the axes.
+    height: of the axes, roughly, in inches. The labels are in the margin to the right of the axes.
     """
     low, high = ax.get_ylim()
     gap = (high - low) * LABEL_LINE / height
@@ -196,7 +196,7 @@ def name_ends(ax: Axes, height: float) -> None:
 
 
 def legend(figure: Figure, *axes: Axes) -> None:
-    """The lines of `axes` in one legend above all panels, in as many columns as fit; the figure grows by its height."""
+    """Draw one legend for the lines of `axes` above all panels, in as many columns as fit; the figure grows by it."""
     found: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -209,7 +209,7 @@ def legend(figure: Figure, *axes: Axes) -> None:
 
 
 def panel_legend(ax: Axes, title: str, width: float) -> None:
-    """A legend above one panel that is `width` inches wide, under its title, in as many columns as fit."""
+    """Draw a legend above one panel that is `width` inches wide, under a title, in as many columns as fit."""
     handles, labels = ax.get_legend_handles_labels()
     room = PANEL_CHARACTERS * width / (max(map(len, labels)) + PANEL_HANDLE)
     made = ax.legend(
@@ -226,7 +226,7 @@ def _thicken(legend: Legend) -> None:
 
 
 def _drawn(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of the mean and the rows of the thin lines."""
+    """Return the rows for the mean and the rows for the thin lines."""
     last = rows.groupby("run")["task"].transform("max")
     diverged = rows["status"] == "diverged"
     common = rows["task"] <= last[~diverged].min()
@@ -242,12 +242,12 @@ def _mark(rows: pd.DataFrame) -> str:
 
 
 def words(column: str) -> str:
-    """A config column as a reader would say it: learner.step_size is step size."""
+    """Return a config column as a reader would say it: learner.step_size is step size."""
     return column.rsplit(".", 1)[-1].replace("_", " ").strip()
 
 
 def shade(base: str, variant: int, variants: int) -> tuple[float, float, float]:
-    """The base colour for one variant; for several, from mixed with black to mixed with white; black gets greys."""
+    """Return the base colour; several variants go from mixed with black to mixed with white; black gets greys."""
     rgb = np.array(to_rgb(base))
     darkest, lightest = (-0.55 if rgb.max() > 0.3 else 0.0), 0.55
     mix = 0.0 if variants == 1 else darkest + (lightest - darkest) * variant / (variants - 1)
