@@ -1,1 +1,1 @@
-"""From whatever a researcher has of ImageNet to the cache of streams/image_cache.py: `cbp-prepare-imagenet`."""
+"""Makes the cache of streams/image_cache.py from whatever form of ImageNet a user has: `cbp-prepare-imagenet`."""

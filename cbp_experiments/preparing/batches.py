@@ -1,4 +1,4 @@
-"""Downsampled ImageNet (Chrabaszcz et al., 2017): images of all classes mixed, in batches that are pickled or .npz."""
+"""Downsampled ImageNet (Chrabaszcz et al., 2017): images of all classes mixed, in pickled or .npz batches."""
 
 import re
 import zipfile
@@ -19,14 +19,14 @@ from cbp_experiments.streams.image_cache import IMAGE_SHAPE
 
 
 def number(path: Path) -> int | None:
-    """Of train_data_batch_<number> or train_data_batch_<number>.npz; None for other files."""
+    """Return the number of train_data_batch_<number>, also with .npz, .pkl or .pickle; None for other files."""
     match = re.fullmatch(r"train_data_batch_(\d+)(\.npz|\.pkl|\.pickle)?", path.name)
     return int(match[1]) if match else None
 
 
 @dataclass
 class BatchSource:
-    """The batches as one source; an image has no name but its place, so the first ones come first."""
+    """The batches as one source; images have no names, so they are taken in the order of the batches."""
 
     kind: str
     paths: Sequence[Path]
@@ -41,14 +41,14 @@ class BatchSource:
             )
 
     def contents(self, workers: int) -> Contents:
-        """Classes are named by their labels, 0001 to 1000. In this process: a batch takes 0.4 GB."""
+        """List the classes, named by label, 0001 to 1000. Runs in this process, because a batch takes 0.4 GB."""
         counts: Counter[str] = Counter()
         for path in self.paths:
             counts.update(f"{label:04d}" for label in read_batch(path)[1].tolist())
         return Contents({name: counts[name] for name in sorted(counts)})
 
     def make(self, names: Sequence[str], images: int, skip_broken: bool, workers: int) -> Iterator[Made]:
-        """In this process, batch after batch; a class is done when it is full, or at the end."""
+        """Read batch after batch, in this process; a class is done when it is full, or at the end."""
         found: dict[str, list[np.ndarray]] = {name: [] for name in names}
         for path in self.paths:
             data, labels = read_batch(path)
@@ -62,7 +62,7 @@ class BatchSource:
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 `[N, 3, 32, 32]` and labels int `[N]`. Raises ConfigError when it is damaged or something else."""
+    """Read images uint8 `[N, 3, 32, 32]` and labels int `[N]`. Raises ConfigError unless the file is a whole batch."""
     try:
         with open(path, "rb") as file:
             content = np.load(file, allow_pickle=False) if path.suffix == ".npz" else plain_pickle.load(file)

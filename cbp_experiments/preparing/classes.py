@@ -1,4 +1,4 @@
-"""The images of one class, wherever they lie: in a tar, in a folder, in an array."""
+"""Reads the images of one class from a tar, a folder or an array."""
 
 import os
 import stat
@@ -17,15 +17,15 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.preparing.pictures import BrokenImage, decode, no_image, system_folder
 from cbp_experiments.streams.image_cache import IMAGE_SHAPE
 
-# A tar ends with two blocks of zeros and is then filled up to a whole record of 20 blocks. Writers can be told to take
-# larger records; what they write cannot be told from an incomplete file, so it is refused.
+# A tar ends with two blocks of zeros and is then padded to a whole record of 20 blocks. Some writers can use larger
+# records; their files look like incomplete ones, so they are refused.
 PADDING = tarfile.RECORDSIZE + tarfile.BLOCKSIZE
 
 
 @dataclass
 class Listing:
-    """What is in an opened class: the `names` of its images, sorted; `read`: a name to uint8 `[3, 32, 32]`, raising
-    BrokenImage; `ignored`: how many files of which kind are taken for no images."""
+    """The contents of an opened class. names: of its images, sorted; read: from a name to uint8 `[3, 32, 32]`, raises
+    BrokenImage; ignored: how many files do not count as images, by kind."""
 
     names: list[str]
     read: Callable[[str], np.ndarray]
@@ -33,17 +33,17 @@ class Listing:
 
 
 class ImageClass(Protocol):
-    """One class. It is sent to other processes, which open it there."""
+    """One class. It is sent to other processes, which open it."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def place(self) -> str:
-        """Where it lies, for messages."""
+        """Where the class is, for messages."""
 
     def opened(self) -> AbstractContextManager[Listing]:
-        """List the images, and read them within. Raises ConfigError when it is damaged."""
+        """List the images, which can be read in this context. Raises ConfigError if the class is damaged."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TarClass:
 
 @dataclass(frozen=True)
 class FolderClass:
-    """A folder of images, also in folders within; links are followed, as torchvision's ImageFolder does."""
+    """A folder of images, including subfolders; links are followed, as in torchvision's ImageFolder."""
 
     path: Path
 
@@ -116,7 +116,7 @@ class FolderClass:
 
 @dataclass(frozen=True)
 class ArrayClass:
-    """A .npy file of uint8 `[n, 3, 32, 32]` or `[n, 32, 32, 3]`; the order of its rows is that of the names."""
+    """A .npy file of uint8 `[n, 3, 32, 32]` or `[n, 32, 32, 3]`; its images are named by row."""
 
     path: Path
 
@@ -131,7 +131,7 @@ class ArrayClass:
     @contextmanager
     def opened(self) -> Iterator[Listing]:
         try:
-            array = open_memmap(self.path, "r")  # as np.load(allow_pickle=False), but for .npy alone
+            array = open_memmap(self.path, "r")  # as np.load(allow_pickle=False), but only for .npy
         except (ValueError, EOFError) as error:
             raise ConfigError(f"{self.path} is not a whole .npy file of numbers ({error})") from error
         if array.dtype == np.uint8 and array.shape[1:] == (*IMAGE_SHAPE[1:], 3):
@@ -147,7 +147,7 @@ class ArrayClass:
 def plain_members(
     file: IO[bytes], start: int, end: int | None, place: str, ignored: Counter[str]
 ) -> Iterator[tarfile.TarInfo]:
-    """The files in a tar that may be images or classes; the others, and system folders, are counted in `ignored`."""
+    """Yield the files in a tar that may be images or classes; count the others, and system folders, in `ignored`."""
     system = set()
     for member in read_members(file, start, end, place):
         if folder := system_folder(member.name):
@@ -163,10 +163,10 @@ def plain_members(
 
 
 def read_members(file: IO[bytes], start: int, end: int | None, place: str) -> list[tarfile.TarInfo]:
-    """The members of the uncompressed tar from byte `start` up to `end`. Raises ConfigError when it is not whole.
+    """List the members of the uncompressed tar from byte `start` up to `end`. Raises ConfigError if it is not whole.
 
-    tarfile takes a damaged or missing header for the end, and so it does the zeros of a download that reserved its
-    space first. So the end has to be one that is written on purpose: zeros, and nothing else, up to PADDING bytes.
+    tarfile treats a damaged or missing header as the end of the tar, and also the zeros of a download that reserved its
+    space first. So the end must look like one written on purpose: only zeros, at most PADDING bytes.
     """
     end = file.seek(0, os.SEEK_END) if end is None else end
     file.seek(start)
@@ -188,7 +188,7 @@ def read_members(file: IO[bytes], start: int, end: int | None, place: str) -> li
 
 
 def odd_member(member: tarfile.TarInfo) -> str | None:
-    """What to call a member that is no plain file, or whose name leads out of the archive."""
+    """Name the kind of a member that is not a plain file, or whose name leads out of the archive; else None."""
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
         return "name outside of the archive"
@@ -198,7 +198,7 @@ def odd_member(member: tarfile.TarInfo) -> str | None:
 
 
 def _odd_file(path: Path) -> str | None:
-    """A pipe or a device, which must not be opened. A link that leads nowhere is left to fail when it is read."""
+    """Name the kind of a pipe or a device, which must not be opened; else None. A broken link fails when it is read."""
     try:
         return None if stat.S_ISREG(os.stat(path).st_mode) else "no plain file"
     except OSError:
@@ -206,7 +206,7 @@ def _odd_file(path: Path) -> str | None:
 
 
 def _files_below(folder: Path, ignored: Counter[str]) -> Iterator[Path]:
-    """All files, those in linked folders too, but no folder twice: a link may lead back. Not in system folders."""
+    """Yield all files, also in linked folders, but no folder twice (a link may lead back), and no system folders."""
 
     def fail(error: OSError) -> None:
         raise error

@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code: 0; 2 after one line on what is wrong; 130 after Ctrl-C."""
+    """Run the command. Returns the exit code: 0; 2 after a one-line error; 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     wanted = Options(
         options.name, options.images, options.skip_small, options.skip_broken, options.workers, options.force

@@ -1,4 +1,4 @@
-"""Where the classes are, below a folder that holds none."""
+"""Finds the classes below a folder that holds none."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from cbp_experiments.preparing.pictures import no_image, system_folder
 TRAINING = {"train", "training"}
 SPLITS = TRAINING | {"val", "valid", "validation", "test"}
 IMAGES = (".jpeg", ".jpg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-FOLDERS = 1000  # are looked into at most
+FOLDERS = 1000  # how many are searched at most
 
 
 def visible(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """What a folder holds, sorted, and how many things of which kind are left out: hidden ones, system folders."""
+    """List a folder, sorted; also count what is left out, by kind: hidden entries and system folders."""
     ignored: Counter[str] = Counter()
     entries = []
     for entry in sorted(folder.iterdir()):
@@ -31,9 +31,9 @@ def visible(folder: Path) -> tuple[list[Path], Counter[str]]:
 
 
 def splits(names: Sequence[str]) -> list[str]:
-    """Those that are parts of a data set and no classes: train and val, or train_images and val_images.
+    """Select the names of splits of a data set, not of classes: train and val, or train_images and val_images.
 
-    A class may have such a word in its name (bullet_train), but not half of the classes.
+    A class may have such a word in its name (bullet_train), but not half of the classes do.
     """
     marked = [name for name in names if _words(name) & SPLITS]
     if len(marked) < 2 or 2 * len(marked) < len(names):
@@ -46,9 +46,9 @@ def is_training(name: str) -> bool:
 
 
 def data_below(top: Path) -> Path | None:
-    """The nearest folder, `top` itself or one below, that holds classes; what is called train goes first.
+    """Find the nearest folder that holds classes, `top` or one below; folders called train are searched first.
 
-    Or else a file that has to be unpacked first. None if there is neither.
+    If there is none, return a file that has to be unpacked first. None if there is neither.
     """
     to_unpack: list[Path] = []
     folders, seen = deque([top]), set[str]()
@@ -78,9 +78,9 @@ def _are_data(files: Sequence[Path]) -> bool:
 
 
 def _are_classes(folders: Sequence[Path]) -> bool:
-    """Whether these are classes: they have images, maybe in a folder within (tiny-imagenet's n01443537/images).
+    """Whether these are classes: they have images, maybe in a subfolder (tiny-imagenet's n01443537/images).
 
-    Folders with splits, or for the most part with several folders of images, are a level too high.
+    Folders that contain splits, or mostly several folders of images, are a level too high.
     """
     classes = above = 0
     for folder in folders:
@@ -111,5 +111,5 @@ def _words(name: str) -> set[str]:
 
 
 def _rank(name: str) -> int:
-    """Training data first, those to validate and test last."""
+    """Return a key that sorts training data first, and validation and test data last."""
     return 0 if is_training(name) else 2 if _words(name) & SPLITS else 1

@@ -1,4 +1,4 @@
-"""Files that hold the images in a form that is not read, or no images at all: what they are, and what to do."""
+"""Recognizes files in a form that is not supported, or without images, and says what to do with them."""
 
 import re
 import shlex
@@ -33,12 +33,12 @@ HEAD = 512  # bytes that tell what a file is
 
 
 def is_packed(name: str) -> bool:
-    """By its name: an archive, an export or an unfinished download, none of which is read."""
+    """Whether this is the name of an archive, an export or an unfinished download, none of which is read."""
     return Path(name).suffix.lower() in {*UNFINISHED, *COMPRESSED, *EXPORTS, *ARCHIVES}
 
 
 def unpacked_name(name: str) -> str:
-    """Without what a compression or a download has appended: n1.tar for n1.tar.gz, n1.tgz and n1.tar.part."""
+    """Remove what compression or a download appended to a name: n1.tar for n1.tar.gz, n1.tgz and n1.tar.part."""
     if match := re.fullmatch(r"(.+)\.(tgz|tbz2|txz)", name, re.IGNORECASE):
         return f"{match[1]}.tar"
     path = Path(name)
@@ -46,7 +46,7 @@ def unpacked_name(name: str) -> str:
 
 
 def form(head: bytes) -> str | None:
-    """What a file that begins with `head` is, by the extension it should have; "empty"; None for tars and all else."""
+    """Return the extension that a file beginning with `head` should have; "empty"; None for tars and anything else."""
     if not head:
         return "empty"
     if head[257:262] == b"ustar":
@@ -57,9 +57,9 @@ def form(head: bytes) -> str | None:
 
 
 def form_of(path: Path) -> str | None:
-    """In what form that is not read a file is, by its content, and by its name where that says more. None for others.
+    """Return the unsupported form of a file, from its content, or its name if that says more; None for other files.
 
-    A .npz is a zip, and is read.
+    A .npz is a zip, but it is read.
     """
     suffix = path.suffix.lower()
     if suffix in UNFINISHED:
@@ -72,7 +72,7 @@ def form_of(path: Path) -> str | None:
 
 
 def advice(path: Path, others: int = 0) -> str:
-    """To be put after the path of a file that has a form: what it, and `others` like it, is and what to do."""
+    """Say, to continue a sentence after the path, what a file with a `form_of` is and what to do. others: like it."""
     kind = form_of(path)
     simple = {
         "unfinished": "is an unfinished download: finish it, or download it again",
@@ -94,7 +94,7 @@ def _export(kind: str) -> tuple[str, str]:
 
 
 def _archive(path: Path, kind: str, several: bool) -> tuple[str, str]:
-    """What it is, and the command that unpacks it."""
+    """Return what the file is, and how to unpack it with a command."""
     file = shlex.quote(str(path))
     if kind in COMPRESSED:
         folder = Path(f"{path.absolute().parent}_unpacked")

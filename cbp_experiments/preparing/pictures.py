@@ -1,4 +1,4 @@
-"""One image: from its bytes to uint8 `[3, 32, 32]`."""
+"""Decodes one image, from its bytes to uint8 `[3, 32, 32]`."""
 
 import io
 import warnings
@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cbp_experiments.streams.image_cache import SIDE
 
-# What lies among images and clearly is none. All else that cannot be decoded is a broken image.
+# Extensions of files that are clearly not images. Anything else that cannot be decoded is a broken image.
 NO_IMAGES = {
     *(".txt", ".csv", ".tsv", ".md", ".rst", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".pdf"),
     *(".log", ".py", ".sh", ".m", ".mat", ".ini", ".db", ".md5", ".sha256"),
@@ -23,14 +23,14 @@ SYSTEM_FOLDERS = {
 
 
 class BrokenImage(ValueError):
-    """The bytes are no image that Pillow can read; the message says why."""
+    """The bytes are not an image that Pillow can read; the message says why."""
 
 
 def decode(content: bytes) -> np.ndarray:
-    """The whole image, converted to RGB and scaled by Pillow's box filter: uint8 `[3, 32, 32]`.
+    """Convert the whole image to RGB and scale it with Pillow's box filter: uint8 `[3, 32, 32]`.
 
-    Greyscale, palette and CMYK images are converted; transparency is dropped, and an orientation tag is not obeyed, as
-    in downsampled ImageNet (Chrabaszcz et al., 2017). Raises BrokenImage.
+    Greyscale, palette and CMYK images are converted; transparency is dropped and orientation tags are ignored, as in
+    downsampled ImageNet (Chrabaszcz et al., 2017). Raises BrokenImage.
     """
     try:
         with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def decode(content: bytes) -> np.ndarray:
                 scaled = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     except (MemoryError, BrokenImage):
         raise
-    except UnidentifiedImageError as error:  # its text has an address in memory
+    except UnidentifiedImageError as error:  # its text contains a memory address
         raise BrokenImage("not an image that Pillow knows") from error
     except Exception as error:  # a damaged image raises almost anything
         raise BrokenImage(" ".join(str(error).split()) or type(error).__name__) from error
@@ -49,7 +49,7 @@ def decode(content: bytes) -> np.ndarray:
 
 
 def no_image(name: str) -> str | None:
-    """What to call a file that is not even tried: hidden, or with the extension of something else; None for images."""
+    """Name the kind of a file that is not decoded: "hidden", or an extension of NO_IMAGES; None for other files."""
     path = PurePosixPath(name)
     if any(part.startswith(".") for part in path.parts):
         return "hidden"
@@ -58,7 +58,7 @@ def no_image(name: str) -> str | None:
 
 
 def system_folder(name: str) -> str | None:
-    """The outermost folder in a path that a system has made and that holds no data; None without one."""
+    """Return the outermost folder in a path that a system made and that holds no data; None if there is none."""
     parts = PurePosixPath(name).parts
     for end, part in enumerate(parts, start=1):
         if part.lower() in SYSTEM_FOLDERS or part.lower().startswith(".trash"):

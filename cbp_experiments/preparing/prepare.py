@@ -1,10 +1,10 @@
-"""Make the cache class by class, so that what is done is not done again.
+"""Makes the cache class by class, so that finished classes are not made again.
 
     imagenet32/unfinished/settings.json        what is being made
-                          <class>.broken.json  which of its images were broken, if any was
-                          <class>.npy          a class that is done, written whole
+                          <class>.broken.json  which of its images were broken, if any
+                          <class>.npy          a finished class, written whole
 
-When all classes are done they become the cache (streams/image_cache.py), and the folder `unfinished` goes.
+When all classes are done, they become the cache (streams/image_cache.py), and the folder `unfinished` is removed.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked for: see the command's --help. `images`: None for IMAGES, or fewer where a class has fewer."""
+    """The options of the command: see its --help. images: None for IMAGES, or fewer if a class has fewer."""
 
     name: str = "ImageNet"
     images: int | None = None
@@ -47,9 +47,9 @@ class Options:
 
 
 def prepare(path: Path, output: Path, options: Options, say: Say = progress.say) -> ImageClasses:
-    """Make the cache of the images at `path` in the folder `output`, or go on with making it; `say` gets each line.
+    """Make the cache of the images at `path` in the folder `output`, or continue making it; `say` prints each line.
 
-    A finished cache with the same settings is left as it is. Raises ConfigError, with what was there still there.
+    A finished cache with the same settings is left as it is. Raises ConfigError; what was there is kept in that case.
     """
     source = recognize(path)
     contents = source.contents(options.workers)
@@ -83,7 +83,7 @@ def prepare(path: Path, output: Path, options: Options, say: Say = progress.say)
 
 
 def choose(contents: Contents, options: Options, say: Say) -> tuple[list[str], int]:
-    """The names of the classes to take and the number of images of each. Raises ConfigError if these are too few."""
+    """Return the names of the classes to use and the number of images of each. Raises ConfigError if too few."""
     smallest = min(contents.counts, key=lambda name: contents.counts[name], default=None)
     if smallest is None or len(contents.counts) < 2:
         raise ConfigError(f"there are {len(contents.counts)} classes: two are needed")
@@ -109,7 +109,7 @@ def choose(contents: Contents, options: Options, say: Say) -> tuple[list[str], i
 
 
 def _make(source: Source, names: list[str], images: int, options: Options, unfinished: Path, say: Say) -> None:
-    """Make the classes that are not done, and save each one when it is."""
+    """Make the classes that are not done yet, and save each one as it is finished."""
     left = [name for name in names if not _class_file(unfinished, name).exists()]
     for name in set(names) - set(left):
         _none_skipped(_broken(unfinished, name), options.skip_broken, f"class {name}, which is done,")
@@ -134,7 +134,7 @@ def _make(source: Source, names: list[str], images: int, options: Options, unfin
 
 
 def _finished(output: Path, settings: dict[str, Any], skip_broken: bool) -> ImageClasses | None:
-    """The cache that is there, if it has these settings. Raises ConfigError for another one, or a damaged one."""
+    """Return the existing cache if it has these settings. Raises ConfigError if it has others or is damaged."""
     if not (output / INDEX).exists():
         return None
     cache = image_cache.load(output)
@@ -145,7 +145,7 @@ def _finished(output: Path, settings: dict[str, Any], skip_broken: bool) -> Imag
 
 
 def _none_skipped(broken: list[str], skip_broken: bool, what: str) -> None:
-    """Raises ConfigError for what an earlier call with --skip-broken has left out, in a call without."""
+    """Raise ConfigError if an earlier call with --skip-broken left out images, and this call is without."""
     if broken and not skip_broken:
         raise ConfigError(
             f"{what} leaves out {len(broken)} broken images ({broken[0]}): accept that with --skip-broken"
@@ -153,7 +153,7 @@ def _none_skipped(broken: list[str], skip_broken: bool, what: str) -> None:
 
 
 def _begin(output: Path, settings: dict[str, Any], force: bool) -> Path:
-    """The folder of the classes that are done: what an attempt with the same settings left, or an empty one."""
+    """Return the folder of finished classes: as an attempt with the same settings left it, or without classes."""
     unfinished = output / "unfinished"
     file = unfinished / "settings.json"
     if unfinished.exists() and not file.exists() and any(unfinished.iterdir()):
@@ -173,7 +173,7 @@ def _begin(output: Path, settings: dict[str, Any], force: bool) -> Path:
 
 
 def _settings_of(file: Path) -> dict[str, Any] | None:
-    """What an unfinished attempt was making; nothing if its file is damaged: then it starts over."""
+    """Read the settings of an unfinished attempt; None if there is none, or if its file is damaged: it starts over."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -181,7 +181,7 @@ def _settings_of(file: Path) -> dict[str, Any] | None:
 
 
 def _same(wanted: dict[str, Any], there: Any, what: str) -> None:
-    """Raises ConfigError that names the settings in which the two differ."""
+    """Raise ConfigError if the two differ; it names the settings in which they do."""
     there = there if isinstance(there, dict) else {}
     if different := [key for key in wanted if wanted[key] != there.get(key)]:
         pairs = (f"{key} {there.get(key)}, not {wanted[key]}" for key in different if key != "found")
@@ -209,7 +209,7 @@ def _write_json(file: Path, content: Any) -> None:
 
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
-    """Make the folder, and hold it against a second process that would write into it."""
+    """Make the folder and lock it, so that no second process writes into it."""
     output.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(output, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""Work on many things in several processes."""
+"""Applies a function to many items in several processes."""
 
 import multiprocessing
 import os
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """`function` of each item, as they are done; in this process if `workers` is 1. The first error ends it."""
+    """Yield `function` of each item as it is done; in this process if `workers` is 1. Stops at the first error."""
     if workers == 1 or len(items) < 2:
         yield from map(function, items)
         return
@@ -36,12 +36,12 @@ def each(function: Callable[[Item], Result], items: Sequence[Item], workers: int
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker would wait for work forever when its parent is killed."""
+    """End this worker when its parent is killed; it would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Which of the forms of ImageNet a path holds."""
+"""Recognizes which form of ImageNet a path holds."""
 
 import shlex
 from collections import Counter
@@ -24,7 +24,7 @@ OF_CLASS: dict[str, Callable[[Path], ImageClass]] = {
 
 
 def recognize(path: Path) -> Source:
-    """The source at `path`. Raises ConfigError when there is none, or when it could be several."""
+    """Return the source at `path`. Raises ConfigError if there is none, or if there could be several."""
     if path.is_file():
         return _file(path)
     if not path.is_dir():
@@ -54,7 +54,7 @@ def recognize(path: Path) -> Source:
 
 
 def _kind(name: str, is_folder: bool = False) -> str | None:
-    """Of which form a file or folder is one part, going by its name."""
+    """Return the form that a file or folder is a part of, going by its name; None if it is none."""
     if is_folder:
         return "class folders"
     if batches.number(Path(name)):
@@ -63,7 +63,7 @@ def _kind(name: str, is_folder: bool = False) -> str | None:
 
 
 def _check_level(path: Path, folders: list[Path]) -> None:
-    """Raises ConfigError, which names the folder to give, when the folders are no classes but lead to them."""
+    """Raise ConfigError if the folders are not classes but contain them; it names the folder to give."""
     parts = splits([folder.name for folder in folders])
     inside = data_below(path)
     if not parts and inside in (None, path):
@@ -76,7 +76,7 @@ def _check_level(path: Path, folders: list[Path]) -> None:
 
 
 def _check_files(path: Path, kind: str, files: list[Path], others: list[Path]) -> None:
-    """Raises ConfigError for files that are not what they are called, and for others that would be one more class."""
+    """Raise ConfigError for splits, for files that are not what they are called, and for classes that are packed."""
     parts = splits([file.stem for file in files])
     if parts and kind != "downsampled ImageNet":
         raise ConfigError(f"{path} holds {_listed(parts)} instead of classes: give a folder of {kind} alone")
@@ -89,7 +89,7 @@ def _check_files(path: Path, kind: str, files: list[Path], others: list[Path]) -
 
 
 def _nothing_in(path: Path) -> ConfigError:
-    """What is wrong with a folder that holds neither folders nor files of a known form."""
+    """Return the error for a folder that holds neither folders nor files of a known form."""
     if file := data_below(path):
         return ConfigError(_unpack(file))
     if has_images(path):
@@ -98,7 +98,7 @@ def _nothing_in(path: Path) -> ConfigError:
 
 
 def _unpack(file: Path) -> str:
-    """What a file is that is not read, with those of the same form beside it, and what to do."""
+    """Say what an unsupported file is, how many of the same form are beside it, and what to do."""
     beside = [each for each in visible(file.parent)[0] if each.is_file() and each.suffix == file.suffix]
     form = packed.form_of(file)
     return f"{file} {packed.advice(file, others=sum(packed.form_of(each) == form for each in beside) - 1)}"
@@ -117,7 +117,7 @@ def _file(path: Path) -> Source:
 
 
 def _training_tar(path: Path) -> ClassSource:
-    """The tar of class tars, read in place: each class is a stretch of the file."""
+    """Return the source for a tar of class tars. It is read in place: each class is a part of the file."""
     if packed.form_of(path):
         raise ConfigError(f"{path} {packed.advice(path)}")
     ignored: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What can be prepared: a source lists its classes, and makes the images of some of them."""
+"""Sources of images: a source lists its classes, and makes the images of some of them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from cbp_experiments.preparing.pictures import BrokenImage
 
 @dataclass
 class Contents:
-    """Images in each class, by name and in the order of the classes; `ignored`: files taken for no images, by kind."""
+    """The number of images in each class, by name, in the order of the classes. ignored: other files, by kind."""
 
     counts: dict[str, int]
     ignored: Counter[str] = field(default_factory=Counter)
@@ -24,9 +24,9 @@ class Contents:
 
 @dataclass
 class Made:
-    """The first images of a class, uint8 `[n, 3, 32, 32]`, n smaller than was asked for where there are no more.
+    """The first images of a class, uint8 `[n, 3, 32, 32]`; n is smaller than requested if there are no more.
 
-    `broken`: a line for each image that was left out.
+    broken: a line for each image that was left out.
     """
 
     name: str
@@ -35,15 +35,15 @@ class Made:
 
 
 class Source(Protocol):
-    """What can be prepared; `kind` says what it is in a few words."""
+    """A source of images; `kind` says what it is in a few words."""
 
     kind: str
 
     def contents(self, workers: int) -> Contents:
-        """List everything, decode nothing. Raises ConfigError when something is truncated."""
+        """List everything, decode nothing. Raises ConfigError if something is truncated."""
 
     def make(self, names: Sequence[str], images: int, skip_broken: bool, workers: int) -> Iterator[Made]:
-        """The first `images` images of the classes `names`, in any order of the classes.
+        """Make the first `images` images of the classes `names`, in any order of the classes.
 
         Raises ConfigError on a broken image unless `skip_broken`.
         """
@@ -51,7 +51,7 @@ class Source(Protocol):
 
 @dataclass
 class ClassSource:
-    """Classes that can be read one by one, each in a process of its own."""
+    """Classes that can be read one by one, in parallel processes."""
 
     kind: str
     classes: Sequence[ImageClass]
@@ -69,13 +69,13 @@ class ClassSource:
 
 
 def count(image_class: ImageClass) -> tuple[str, tuple[int, Counter[str]]]:
-    """Its name, the number of its images, and what is ignored."""
+    """Return the name of the class, the number of its images, and what is ignored."""
     with image_class.opened() as listing:
         return image_class.name, (len(listing.names), listing.ignored)
 
 
 def make(image_class: ImageClass, images: int, skip_broken: bool) -> Made:
-    """Its first `images` images by name; with `skip_broken` the next takes the place of one that cannot be read."""
+    """Make the first `images` images of the class, by name; with `skip_broken`, the next one replaces a broken one."""
     pixels: list[np.ndarray] = []
     broken = []
     with image_class.opened() as listing:
