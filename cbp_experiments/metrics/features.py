@@ -1,7 +1,7 @@
-"""Plasticity metrics (paper, Methods): pure functions on activations and weights, one value a run.
+"""Plasticity metrics (paper, Methods): pure functions on activations and weights, one value per run.
 
 Feature metrics take the activations of one hidden layer, `features [R, N, n]` (runs, probe examples, units), and return
-`[R]`: a number of units. A configuration names them in `metrics.features`, a user's own as `package.module.function`.
+`[R]`: a number of units. A configuration names them in `metrics.features`, a user's as `package.module.function`.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,12 @@ RANKS = ("effective_rank", "approximate_rank", "absolute_approximate_rank")
 
 
 def dead_units(features: Tensor) -> Tensor:
-    """Units whose activation is 0 on every example: `[R, N, n]` -> `[R]` (paper: the ReLU units that are off)."""
+    """Count units whose activation is 0 on every example: `[R, N, n]` -> `[R]` (paper: ReLU units that are off)."""
     return ((features.amax(dim=1) == 0) & (features.amin(dim=1) == 0)).sum(dim=1).double()
 
 
 def dormant_units(features: Tensor, threshold: float = 0.01) -> Tensor:
-    """Units whose mean |activation| is at most `threshold` times their layer's mean: `[R, N, n]` -> `[R]`.
+    """Count units whose mean |activation| is at most `threshold` times their layer's mean: `[R, N, n]` -> `[R]`.
 
     Sokar et al. 2023, "The dormant neuron phenomenon", Definition 3.1.
     """
@@ -36,7 +36,7 @@ def effective_rank(features: Tensor) -> Tensor:
 
 
 def approximate_rank(features: Tensor, share: float = 0.99) -> Tensor:
-    """The fewest singular values whose squares hold `share` of the sum of squares: `[R, N, n]` -> `[R]`.
+    """Count the fewest singular values whose squares add up to `share` of the sum of squares: `[R, N, n]` -> `[R]`.
 
     Yang et al. 2019; paper, Extended Data.
     """
@@ -44,20 +44,20 @@ def approximate_rank(features: Tensor, share: float = 0.99) -> Tensor:
 
 
 def absolute_approximate_rank(features: Tensor, share: float = 0.99) -> Tensor:
-    """As approximate_rank, without the squares: `[R, N, n]` -> `[R]`."""
+    """Like approximate_rank, without the squares: `[R, N, n]` -> `[R]`."""
     return _per_run(features, lambda values: _count_to_share(values, share))
 
 
 def weight_magnitude(weight: Tensor) -> Tensor:
-    """Mean |w| over the weights of a layer, `[R, in, out]` (biases left out): -> float64 `[R]`."""
+    """Mean |w| over the weights of a layer, `[R, in, out]` (without biases): -> float64 `[R]`."""
     return weight.abs().flatten(1).mean(dim=1, dtype=torch.float64)
 
 
 def singular_values(matrix: Tensor) -> Tensor:
-    """Singular values of `[N, n]` in float64, ascending, by the eigenvalues of the smaller Gram matrix.
+    """Singular values of `[N, n]` in float64, ascending, from the eigenvalues of the smaller Gram matrix.
 
-    Several times faster than an SVD. The price: values below about 1e-7 of the largest are not resolved, and are set
-    to 0. Columns of zeros are left out.
+    Several times faster than an SVD, but values below about 1e-7 of the largest are not resolved and are set to 0.
+    Columns of zeros are left out.
     """
     tall = (matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T).double()
     gram = tall.T @ tall

@@ -14,15 +14,15 @@ from cbp_experiments import metrics
 from cbp_experiments.errors import ConfigError
 
 POOLED = ("dead_units", "dormant_units")  # shares of all hidden units; other metrics are averaged over the layers
-LARGEST = 1e100  # beyond it an activation is not measured: sums of squares would overflow
+LARGEST = 1e100  # larger activations are not measured: sums of squares would overflow
 
 
 @dataclass(frozen=True)
 class Measurements:
     """The keys of `metrics:` in the configuration.
 
-    `features` names functions of features.py, or a user's own as `package.module.function`. The ranks, which cost most,
-    are taken at every `rank_every`-th task and leave their cells empty at the others.
+    features: names of functions of features.py, or a user's own as `package.module.function`. The ranks, which cost
+    most, are measured at every `rank_every`-th task; at other tasks their cells are empty.
     """
 
     features: list[str] = field(default_factory=lambda: ["dead_units", "effective_rank"])
@@ -39,8 +39,8 @@ class Measurements:
     def take(self, task: int, hidden: Sequence[Tensor], weights: Sequence[Tensor]) -> list[dict[str, float]]:
         """Measure before task `task` (from 0): `hidden[l] [R, N, n, ...]`, `weights[l] [R, ...]` -> each run's columns.
 
-        Feature metrics are given in percent of the units. Per-layer values follow as `<metric>_<layer from 1>`. The
-        units of a convolution are its filters, and each position of each example is an example of them.
+        Feature metrics are in percent of the units. Per-layer values follow as `<metric>_<layer from 1>`. The units of
+        a convolution are its filters, and each position of each example counts as an example.
         """
         runs = len(weights[0])
         hidden = [h if h.ndim == 3 else h.flatten(3).transpose(2, 3).flatten(1, 2) for h in hidden]
@@ -75,7 +75,7 @@ def _measurable(hidden: Sequence[Tensor]) -> np.ndarray:
 
 
 def _units(name: str, h: Tensor) -> np.ndarray:
-    """A metric of one layer: `[R, N, n]` -> float64 `[R]`. Raises ConfigError unless it gives that."""
+    """Compute a metric of one layer: `[R, N, n]` -> float64 `[R]`. Raises ConfigError if it returns anything else."""
     try:
         value = _feature_metric(name)(h)
     except TypeError as error:
