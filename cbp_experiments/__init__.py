@@ -2,7 +2,7 @@
 
 import sys
 
-# What `python -m` may name; any other module would do nothing, and say nothing.
+# Modules that `python -m` may run; any other module would silently do nothing.
 COMMANDS = (
     "cbp_experiments",
     "cbp_experiments.figures.draw",

@@ -1,4 +1,4 @@
-"""`python -m cbp_experiments learner=cbp data=permuted_mnist`: the entry, and the exit codes, nothing else."""
+"""`python -m cbp_experiments learner=cbp data=permuted_mnist`: only the entry point and the exit codes."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from cbp_experiments.output import guarded
 
 
 def command() -> None:
-    """`cbp-experiments`, and `python -m cbp_experiments`, as a process of its own."""
+    """Run `cbp-experiments` or `python -m cbp_experiments` in its own process."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # before and after `main`, Ctrl-C ends it without a traceback
     with suppress(OSError):  # a working folder that has been deleted
@@ -23,11 +23,11 @@ def command() -> None:
 
 @guarded()
 def main() -> None:
-    """Exit with 0; with 2 after one line on what is wrong with the input; after a signal with 128 and its number."""
+    """Exit with 0; with 2 after a one-line error about the input; after a signal, with 128 plus its number."""
     try:
         with signals.raised():  # before the imports that take seconds
             run()
-    except KeyboardInterrupt as error:  # a second signal is not caught any more: it stops at once
+    except KeyboardInterrupt as error:  # a second signal is no longer caught: it stops at once
         how = "the same command without force=true" if "force=true" in sys.argv else "the same command"
         print(f"interrupted; {how} goes on from here", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, signals.Interrupted) else 130)
@@ -44,7 +44,7 @@ def run() -> None:
         status = taken("status")
         tune = tune or taken("tune")
         if composed := compose(tune=tune):
-            from cbp_experiments.cli.jobs import run_jobs  # PyTorch takes seconds to import: not for --help or a slip
+            from cbp_experiments.cli.jobs import run_jobs  # PyTorch takes seconds to import: not for --help or a typo
             from cbp_experiments.cli.status import report
             from cbp_experiments.cli.tune import tune as choose
 
@@ -55,7 +55,7 @@ def run() -> None:
             run_jobs(composed)
     except ConfigError as error:
         fail(str(error))
-    except HydraException as error:  # when it instantiates a mechanism of the user's own
+    except HydraException as error:  # when it instantiates a user's own mechanism
         fail(f"learner.mechanisms: {explain(error)}")
     except (MemoryError, OverflowError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch raises RuntimeError
@@ -65,7 +65,7 @@ def run() -> None:
 
 
 def taken(word: str) -> bool:
-    """Whether the arguments begin with this word, which is taken away."""
+    """Remove this word from the start of the arguments. Returns whether it was there."""
     there = sys.argv[1:2] == [word]
     if there:
         del sys.argv[1]

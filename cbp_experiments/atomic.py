@@ -1,4 +1,4 @@
-"""Files that are replaced whole: a crash leaves the old one or the new one."""
+"""Replaces whole files: a crash leaves the old one or the new one."""
 
 import os
 import secrets
@@ -8,10 +8,10 @@ from typing import IO
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a new file and put it in the place of `path`, on the disk before this returns.
+    """Let `write` fill a new file, and replace `path` with it. It is on the disk when this returns.
 
-    Raises OSError when the file cannot be written; the old one is still there then. A kill leaves `.<name>.*.tmp`, with
-    a random part, because processes in two containers can have the same number.
+    Raises OSError if the file cannot be written; the old one is kept in that case. A killed process leaves
+    `.<name>.*.tmp`, with a random part, because processes in two containers can have the same process number.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in the folder on the disk, so that renamed and removed files stay so when the power fails."""
+    """Flush the names in the folder to the disk, so that renames and removals survive a power failure."""
     if os.name == "posix":  # elsewhere a folder cannot be opened
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -18,17 +18,17 @@ from numba.core.sigutils import normalize_signature
 from cbp_experiments.progress import say
 
 HERE = Path(__file__).parent
-# Sums may be reassociated, but not-a-number and infinity keep their meaning: the engine must see a run diverge.
-# Nothing allocates, so the code does without reference counts (_nrt): they took a third of its time.
+# Sums may be reassociated, but NaN and infinity keep their meaning: the engine must see a run diverge.
+# Nothing allocates, so reference counts are off (_nrt); they took a third of the time.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "_nrt": False}
 
-# Numba's cache notices a change in a function's own file, not in those it calls: a folder for each version of all. It
-# holds one version of numba's code: environments that share a user's cache must not overwrite each other's.
+# Numba's cache notices changes in a function's own file, not in those it calls: each version of all files has its own
+# folder. So does each version of numba: environments that share a user's cache must not overwrite each other's code.
 FILES = [Path(__file__), HERE / "seeding.py", *sorted(HERE.glob("*/compiled/*.py"))]
 SOURCES = [*(file.read_bytes() for file in FILES), numba.__version__.encode()]
 VERSION = sha256(b"".join(SOURCES)).hexdigest()[:12]
 
-TRIAL_SECONDS = 0.05  # that compiling `_trial` took where the seconds of `announced` were measured
+TRIAL_SECONDS = 0.05  # to compile `_trial` where the seconds of `announced` were measured
 
 T = TypeVar("T")
 SECONDS: dict[type, float] = {}  # see compiles_in
@@ -42,20 +42,20 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def exact(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As jit, but operation by operation as written, so that the last bit is that of Python."""
+    """Like jit, but operation by operation as written, so that results equal Python's to the last bit."""
     return _compile(function, OPTIONS | {"fastmath": False})
 
 
 def announced(seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """As jit, for a function that takes long: before it is compiled, a line says about how long.
+    """Like jit, for a function that is slow to compile: before that, print a line that says about how long it takes.
 
-    seconds: what it takes, to which the types of its arguments add theirs (compiles_in).
+    seconds: the time of the function; the types of its arguments add theirs (compiles_in).
     """
     return lambda function: _compile(function, OPTIONS, seconds)
 
 
 def compiles_in(seconds: float) -> Callable[[type[T]], type[T]]:
-    """What the functions for a NamedTuple add to the time that compiling takes, where TRIAL_SECONDS were measured."""
+    """Record how much a NamedTuple's functions add to the time of compiling, where TRIAL_SECONDS was measured."""
 
     def note(kind: type[T]) -> type[T]:
         SECONDS[kind] = seconds
@@ -72,10 +72,10 @@ def _compile(function: Callable[..., Any], options: dict[str, Any], seconds: flo
 
 
 def folders() -> list[Path]:
-    """Where compiled code is looked for, in this order; it is saved in the first that can be written.
+    """List the folders in which compiled code is looked up, in this order; it is saved in the first writable one.
 
-    NUMBA_CACHE_DIR alone, if the user has set it. Else the package, which may be installed read-only with the cache
-    that was filled before, and the user's own cache folder.
+    Only NUMBA_CACHE_DIR, if the user has set it. Otherwise the package, which may be installed read-only with a filled
+    cache, and the user's own cache folder.
     """
     if config.CACHE_DIR:  # type: ignore[attr-defined]
         return [Path(config.CACHE_DIR, "cbp_experiments", VERSION)]  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def folders() -> list[Path]:
 
 
 class _Caches(caching.NullCache):
-    """The compiled code of one function in several folders. No fault of a folder or file stops a run."""
+    """The compiled code of one function, in several folders. A faulty folder or file never stops a run."""
 
     def __init__(self, function: Callable[..., Any], folders: list[Path], seconds: float) -> None:
         self._caches = [_cache_in(folder, function) for folder in folders]
@@ -113,7 +113,7 @@ class _Caches(caching.NullCache):
         return None
 
     def _announce(self, arguments: tuple[Any, ...]) -> None:
-        """Say that it compiles, once of the threads that wait for it."""
+        """Print that it compiles, once for all threads that wait for it."""
         with self._lock:
             if arguments in self._announced:
                 return
@@ -133,14 +133,14 @@ class _Caches(caching.NullCache):
 
 
 def _compile_seconds(kind: Any) -> float:
-    """Those of an argument of this type of numba's, and of what is in it."""
+    """Return the seconds that an argument of this numba type adds, including its elements."""
     inner: Any = kind if isinstance(kind, types.BaseTuple) else ()
     within = sum(_compile_seconds(each) for each in inner)
     return within + SECONDS.get(getattr(kind, "instance_class", type(None)), 0.0)
 
 
 def _cache_in(folder: Path, function: Callable[..., Any]) -> caching.FunctionCache:
-    """Numba's cache in exactly this folder, whether or not it can be written and wherever the package is mounted."""
+    """Make numba's cache in exactly this folder, whether or not it is writable and wherever the package is mounted."""
 
     class Locator(caching._CacheLocator):
         def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
@@ -169,7 +169,7 @@ def _cache_in(folder: Path, function: Callable[..., Any]) -> caching.FunctionCac
 
 
 def _trial_seconds() -> float:
-    """How long this machine takes to compile a small function: the least of a few, after the first, which is slower."""
+    """Measure how long this machine takes to compile a small function: the least of a few, as the first is slower."""
     taken = []
     for _ in range(5):
         started = time.perf_counter()

@@ -12,7 +12,7 @@ class ConfigError(ValueError):
 
 
 def unknown_key(key: str, names: Sequence[str], prefix: str = "") -> ConfigError:
-    """The error for `prefix + key`, where only `names` are known after `prefix`."""
+    """Make the error for `prefix + key`, if only `names` are known after `prefix`."""
     close = difflib.get_close_matches(key, names, n=1)
     hint = f"did you mean {prefix}{close[0]}?" if close else f"there are: {', '.join(names)}"
     return ConfigError(f"unknown key {prefix}{key}; {hint}")

@@ -9,11 +9,11 @@ from contextlib import contextmanager, suppress
 from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Any, TextIO
 
-GONE = (errno.EPIPE, errno.EIO)  # the reader of the pipe, or the terminal: whoever closed it knows
+GONE = (errno.EPIPE, errno.EIO)  # the reader of the pipe or the terminal is gone: whoever closed it knows
 
 
 class _Output(FileIO):
-    """A file descriptor for writing. What it cannot take is dropped, and the first error kept."""
+    """A file descriptor for writing. What cannot be written is dropped, and the first error is kept."""
 
     error: OSError | None = None
 
@@ -29,10 +29,10 @@ class _Output(FileIO):
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Within, writing to sys.stdout and sys.stderr raises nothing, also at the interpreter's end. Can be a decorator.
+    """A context, or decorator, in which writing to stdout and stderr never raises, not even at the interpreter's exit.
 
     Output that cannot be written is dropped, and characters that the encoding lacks are escaped. At the end, a line on
-    stderr names an error of stdout, unless its reader is gone. The streams of a notebook or a test stay as they are.
+    stderr reports an error of stdout, unless its reader is gone. The streams of a notebook or a test do not change.
     """
     _reserve_descriptors()
     before = sys.stdout, sys.stderr
@@ -53,7 +53,7 @@ def guarded() -> Iterator[None]:
 def _reserve_descriptors() -> None:
     """Open /dev/null for each of stdin, stdout and stderr that is closed (>&-).
 
-    Otherwise the next file that is opened, a checkpoint perhaps, gets the number and what libraries print to it.
+    Otherwise the next opened file, perhaps a checkpoint, would get its number, and all that libraries print to it.
     """
     for descriptor in range(3):
         try:
@@ -63,7 +63,7 @@ def _reserve_descriptors() -> None:
 
 
 def _guard(stream: TextIO | None, descriptor: int) -> TextIO:
-    """A stream like `stream`, None where it was closed at the start, that never raises."""
+    """Return a stream like `stream` that never raises. stream: None if it was closed at the start."""
     if stream is not None and (type(stream) is not TextIOWrapper or isinstance(_raw(stream), _Output)):
         return stream
     if stream is not None:

@@ -1,4 +1,4 @@
-"""How far a job is: a bar on a terminal, a plain line every 30 seconds in a log; and lines for the user meanwhile."""
+"""Shows how far a job is: a bar on a terminal, a line every 30 seconds in a log; and prints lines meanwhile."""
 
 import os
 import sys
@@ -16,16 +16,16 @@ from cbp_experiments.words import duration
 BAR_SECONDS, LINE_SECONDS = 0.5, 30.0
 TRIED_SECONDS = 60.0  # of training, after which the announced time is compared with the measured speed
 
-# Not tqdm's lock: it stays locked when writing raises, and then every worker waits for ever.
+# Not tqdm's lock: it stays locked when writing raises, and then every worker waits forever.
 _lock = threading.RLock()
 _current: "Progress | None" = None
 
 
 class Progress:
-    """Counts what is done, and shows it on stderr between `with` and its end. Never raises for want of output.
+    """A context that counts what is done and shows it on stderr. Never raises if output fails.
 
-    total: of `unit`, with those that were `done` before; may be changed while it runs. shown: False shows nothing.
-    expected: seconds that were announced for what is left. clock: seconds.
+    total: of `unit`, including those `done` before; may be changed while it runs. shown: False shows nothing.
+    expected: seconds that were announced for what is left. clock: returns seconds.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Progress:
                 _write(sys.stderr, "\n")
 
     def update(self, number: int = 1) -> None:
-        """So many more are done. From any thread."""
+        """Count `number` more as done. Can be called from any thread."""
         with _lock:
             self._done += number
             now = self._clock()
@@ -103,7 +103,7 @@ class Progress:
             _write(sys.stderr, f"\r{' ' * self._width}\r")
 
     def _correct(self, expected: float) -> None:
-        """Say how long it will take if that is off by more than a half of what was announced."""
+        """Print how long it will take, if that differs by more than half from what was announced."""
         if abs(self._seconds_of_one() / expected - 1) > 0.5:
             announced = duration(max(expected * (self.total - self._initial), 1))
             say(f"  estimate corrected: about {self._left()} left (announced: {announced} in all)")
@@ -116,7 +116,7 @@ class Progress:
 
 
 def say(line: str) -> None:
-    """Print a line on stdout, above the bar where there is one. From any thread; never raises for want of output."""
+    """Print a line on stdout, above the bar if there is one. Can be called from any thread; never raises."""
     with _lock:
         bar = _current if _current and _current._terminal else None
         if bar:
@@ -144,7 +144,7 @@ def _encoding(stream: TextIO) -> str:
 
 
 def _columns() -> int:
-    """Of the terminal that stderr is."""
+    """Return the width of the terminal that stderr is; 80 if it is none."""
     with suppress(OSError, ValueError):
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     return 80

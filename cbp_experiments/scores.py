@@ -1,4 +1,4 @@
-"""What learners are scored by: the column of metrics.csv, how it is written, and which of two values is better."""
+"""The scores of learners: the column of metrics.csv, how a score is written, and which of two values is better."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Score:
-    """column: of metrics.csv; words, plural: what texts call it. unit: of its values ("%" or nothing); a difference is
-    in `difference_unit`. factor: from a mean over examples to what is written."""
+    """A score of learners. column: of metrics.csv; words, plural: its name in texts. unit: of its values ("%" or "");
+    difference_unit: of a difference. factor: from a mean over examples to the value that is written."""
 
     column: str
     words: str
@@ -20,21 +20,21 @@ class Score:
 
     @property
     def label(self) -> str:
-        """Of an axis or a column: "accuracy %"."""
+        """The label of an axis or a column: "accuracy %"."""
         return f"{self.words} {self.unit}".strip()
 
     @property
     def title(self) -> str:
-        """How an axis or a column begins: "Accuracy"."""
+        """The beginning of the title of an axis or a column: "Accuracy"."""
         return self.words.capitalize()
 
     @property
     def in_brackets(self) -> str:
-        """Its unit there: " (%)"."""
+        """The unit in such a title: " (%)"."""
         return f" ({self.unit})" if self.unit else ""
 
     def better_first(self, value: float) -> float:
-        """A key that sorts the better value first."""
+        """Return a key that sorts the better value first."""
         return -value if self.higher_is_better else value
 
 
@@ -44,6 +44,6 @@ SCORES = {score.column: score for score in (ACCURACY, SQUARED_ERROR)}
 
 
 def score_of(columns: Iterable[str]) -> Score:
-    """The score that these columns have; accuracy where they have none."""
+    """Return the score that these columns have; accuracy if they have none."""
     there = set(columns)
     return next((score for column, score in SCORES.items() if column in there), ACCURACY)

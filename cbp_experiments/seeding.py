@@ -1,8 +1,8 @@
 """Random numbers keyed by what they are for, so that nothing depends on a run's place in a batch.
 
 Streams and initial weights draw from numpy's generators (`generator`). What a learner draws at every update is
-counter-based: number i of a purpose at an update is a function of (seed, task, update, purpose, i), which the online
-engine and the ensemble engine compute alike, on a CPU or a GPU (learners/draws.py, engines/compiled/draws.py).
+counter-based: number i of a purpose at an update is a function of (seed, task, update, purpose, i). The online engine
+and the ensemble engine compute it alike, on a CPU or a GPU (learners/draws.py, engines/compiled/draws.py).
 """
 
 from zlib import crc32
@@ -16,27 +16,27 @@ WORD = 2**64 - 1
 
 
 def generator(seed: int, purpose: str, index: int) -> np.random.Generator:
-    """The generator of one purpose ("permutation", "order", "weights", ...) of a run.
+    """Return the generator of one purpose ("permutation", "order", "weights", ...) of a run.
 
-    `index` is the task (or the layer, for initial weights). Equal keys give equal streams on every engine and for
-    every learner, which is what pairs the learners of one seed. The key always has three parts: SeedSequence pads
-    short keys with zeros, so keys of different lengths could collide.
+    index: the task (or the layer, for initial weights). Equal keys give equal streams on every engine and for every
+    learner, which pairs the learners of one seed. The key always has three parts: SeedSequence pads short keys with
+    zeros, so keys of different lengths could collide.
     """
     return np.random.default_rng(np.random.SeedSequence([seed, crc32(purpose.encode()), index]))
 
 
 def task_key(seed: int, task: int) -> int:
-    """What all draws of a learner during a task begin with: below 2^64."""
+    """Return the key of all draws of a learner during a task, below 2^64."""
     return int(np.random.SeedSequence([seed, crc32(b"learner"), task]).generate_state(1, np.uint64)[0])
 
 
 def update_key(key: int, update: int) -> int:
-    """The key of an update, counted from 1, of the task with `task_key` key."""
+    """Return the key of an update, counted from 1, in the task whose `task_key` is `key`."""
     return mixed(key + update * GOLDEN)
 
 
 def purpose_key(purpose: str, index: int) -> int:
-    """What is added to the key of an update; `index` is the layer, or the like."""
+    """Return what a purpose adds to the key of an update. index: the layer, for example."""
     return mixed((crc32(purpose.encode()) << 32) + index)
 
 

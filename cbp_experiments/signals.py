@@ -1,4 +1,4 @@
-"""The signals that ask a process to stop become an exception: Ctrl-C, SIGTERM and SIGHUP."""
+"""Turns the signals that ask a process to stop into an exception: Ctrl-C, SIGTERM and SIGHUP."""
 
 import signal
 import threading
@@ -20,13 +20,13 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a process that this signal ended: 130, 143 or 129."""
+        """The exit code that a shell reports for a process that this signal ended: 130, 143 or 129."""
         return 128 + self.number
 
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Within, each signal of STOPPING raises Interrupted in the main thread."""
+    """A context in which each signal of STOPPING raises Interrupted in the main thread."""
 
     def handler(number: int, frame: FrameType | None) -> NoReturn:
         raise Interrupted(number)
@@ -43,7 +43,7 @@ class Request:
 
 @contextmanager
 def noted() -> Iterator[Request]:
-    """Within, the first signal of STOPPING is noted, and interrupts nothing; a second one raises Interrupted."""
+    """A context in which the first signal of STOPPING is only noted; a second one raises Interrupted."""
     request = Request()
 
     def handler(number: int, frame: FrameType | None) -> None:
@@ -57,10 +57,10 @@ def noted() -> Iterator[Request]:
 
 @contextmanager
 def handled(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Set the handler of each signal, in the main thread, which is the one that hears them.
+    """Set the handler of each signal, in the main thread, which is the only one that receives them.
 
-    It is set explicitly because process 1 of a container ignores a signal without one. A signal that the parent had us
-    ignore stays ignored (nohup; a shell's background jobs ignore SIGINT).
+    It is set explicitly because process 1 of a container ignores a signal without a handler. A signal that the parent
+    set to be ignored stays ignored (nohup; a shell's background jobs ignore SIGINT).
     """
     if threading.current_thread() is not threading.main_thread():
         yield
