@@ -31,7 +31,7 @@ class Difference:
 
     p: of the two-sided t test against 0, or that p after `holm`. above, below: how many seeds lie on each side of 0.
     low, high and p are NaN if n is below 2, and if there are two equal differences that are not 0: they may be equal by
-    chance, but a t test would be certain. If all differences are equal otherwise, low and high are the mean, and p is
+    chance, but a t test would be certain. Otherwise, if all differences are equal, low and high are the mean, and p is
     0, or 1 for a mean of 0.
     """
 

@@ -36,7 +36,7 @@ def effective_rank(features: Tensor) -> Tensor:
 
 
 def approximate_rank(features: Tensor, share: float = 0.99) -> Tensor:
-    """Count the fewest singular values whose squares add up to `share` of the sum of squares: `[R, N, n]` -> `[R]`.
+    """Count the largest singular values needed for `share` of the sum of their squares: `[R, N, n]` -> `[R]`.
 
     Yang et al. 2019; paper, Extended Data.
     """

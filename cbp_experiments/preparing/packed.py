@@ -72,7 +72,7 @@ def form_of(path: Path) -> str | None:
 
 
 def advice(path: Path, others: int = 0) -> str:
-    """Say, to continue a sentence after the path, what a file with a `form_of` is and what to do. others: like it."""
+    """Say, to continue a sentence after the path, what a file with a form (and `others` like it) is, and what to do."""
     kind = form_of(path)
     simple = {
         "unfinished": "is an unfinished download: finish it, or download it again",

@@ -181,7 +181,7 @@ def _settings_of(file: Path) -> dict[str, Any] | None:
 
 
 def _same(wanted: dict[str, Any], there: Any, what: str) -> None:
-    """Raise ConfigError if the two differ; it names the settings in which they do."""
+    """Raise ConfigError if the two differ in any settings; it names them."""
     there = there if isinstance(there, dict) else {}
     if different := [key for key in wanted if wanted[key] != there.get(key)]:
         pairs = (f"{key} {there.get(key)}, not {wanted[key]}" for key in different if key != "found")

@@ -24,8 +24,7 @@ DECADE = 10 * ROUNDING
 class Profile:
     """A learner's score over its hyperparameter, with everything else as in the chosen setting.
 
-    table: the score `[seeds, values]`, with values in ascending order, without those of diverged runs; best: the chosen
-    value.
+    table: the score `[seeds, values]`, values ascending, without any at which a run diverged; best: the chosen value.
     """
 
     learner: str

@@ -25,8 +25,8 @@ from cbp_experiments.results.provenance import NUMBERS
 from cbp_experiments.scores import SCORES
 
 SETTINGS, CHOICE = "settings.csv", "choice.yaml"
-# Columns of settings.csv. The values tried come after RUN; the score over all tasks, a column of its own name, comes
-# after the status.
+# Columns of settings.csv. The values tried come after RUN. The score over all tasks comes after the status, in a column
+# named after it.
 RUN, FACTS = "run", ("seed", "status", "last_tenth", "tasks", "numbers")
 
 
