@@ -15,10 +15,10 @@ from cbp_experiments.networks import Units
 
 @dataclass(frozen=True)
 class BatchNormalization(Normalization):
-    """Batch normalization (Ioffe and Szegedy 2015, Algorithm 1). The gradient flows through the statistics.
+    """Batch normalization (Ioffe and Szegedy 2015, Algorithm 1): the gradient flows through the statistics.
 
-    They are those of the mini-batch. It also keeps the running statistics of torch.nn.BatchNorm1d, with momentum 1 -
-    `normalization_decay`.
+    Updates use the statistics of the mini-batch. The running statistics are those of torch.nn.BatchNorm1d, with a
+    momentum of `1 - normalization_decay`.
     """
 
     normalization_decay: float
