@@ -1,4 +1,4 @@
-"""The rows of bench.py for Continual ImageNet: the ensemble engine, learning from random images of the same size."""
+"""The rows of bench.py for Continual ImageNet: the ensemble engine, on synthetic images of the same size."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -19,7 +19,7 @@ from cbp_experiments.networks.conv import COLOURS, KERNELS
 from cbp_experiments.seeding import task_key
 
 WIDTHS = (32, 128)
-UPDATES = 24  # a round
+UPDATES = 24  # per round
 BATCH, SIDE = 100, 32
 SETTINGS = ("data=continual_imagenet", "scale=laptop", "data.source=synthetic", "data.tasks=1", "data.epochs=5")
 
@@ -56,7 +56,7 @@ def conv_problem(*overrides: str) -> Problem:
 
 
 def plain_updates(problem: Problem, device: str = "cpu") -> Callable[[], object]:
-    """UPDATES updates of the plain loop, whose images are on the device in float32."""
+    """Return UPDATES updates of the plain loop, whose images are on the device in float32."""
     stream = problem.stream
     task = stream.task(0, 0)
     assert task.examples is not None
@@ -70,7 +70,7 @@ def plain_updates(problem: Problem, device: str = "cpu") -> Callable[[], object]
 
 
 def updates_of(group: Ensemble) -> Callable[[], object]:
-    """All updates of a task, without the metrics before it and the tests after it."""
+    """Return all updates of a task, without the metrics before it and the tests after it."""
     tasks = [group.problem.stream.task(seed, 0) for seed in group.seeds]
     shown = group.show(tasks)
     order = shown.rows(task.order for task in tasks)
@@ -93,7 +93,7 @@ def all_at_once(executors: list[Executor], works: list[Callable[[], object]]) ->
 
 
 def further(rounds: int, rows: Sequence[Timing]) -> None:
-    """One run on one thread, against the calls of PyTorch's convolutions that an update makes, alone."""
+    """Compare one run on one thread with the calls to PyTorch's convolutions that an update makes."""
     with limited_threads(1):
         for width in sorted({row.width for row in rows if row.network == "conv"}):
             works = [calls_of_convolutions(width)]
@@ -113,7 +113,7 @@ def further(rounds: int, rows: Sequence[Timing]) -> None:
 
 
 def calls_of_convolutions(width: int) -> Callable[[], object]:
-    """Forward and backward of an update's convolutions, UPDATES times, channels last, without what is between them."""
+    """Forward and backward passes of an update's convolutions, UPDATES times, channels last, without the rest."""
     network, side, layers = ConvNet(width), SIDE, []
     for out, channels, kernel, _ in network.shapes(COLOURS * SIDE**2, 2)[: len(KERNELS)]:
         x, weight = torch.randn(BATCH, channels, side, side), torch.randn(out, channels, kernel, kernel)
@@ -130,7 +130,7 @@ def calls_of_convolutions(width: int) -> Callable[[], object]:
             for x, weight, bias, _ in layers:
                 torch.conv2d(x, weight, bias)
             for x, weight, bias, gradient in reversed(layers):
-                wanted = [x.shape[1] != COLOURS, True, True]  # nothing wants the gradient of the images
+                wanted = [x.shape[1] != COLOURS, True, True]  # the gradient of the images is not needed
                 torch.ops.aten.convolution_backward(
                     gradient, x, weight, [len(bias)], [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
                 )

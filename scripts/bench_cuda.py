@@ -2,7 +2,7 @@
 make bench DEVICE=cuda
 
 The contestants take turns, and all begin with fresh weights. "launched" is the ensemble engine kernel by kernel
-(engine.graph=off), "graph" its CUDA graph. The kernels that take most of the time follow.
+(engine.graph=off), "graph" its CUDA graph. After the table, the kernels that take most of the time are listed.
 """
 
 import time
@@ -23,13 +23,13 @@ from cbp_experiments.engines.ensemble import Ensemble
 from cbp_experiments.networks import MLP
 
 RUNS = (1, 8, 30)
-UPDATES = 100  # a round
-KERNELS = 6  # listed of each problem
+UPDATES = 100  # per round
+KERNELS = 6  # listed for each problem
 HEADS = ("network", "width", "learner", "runs", "plain", "launched", "graph", "times faster")
 
 
 def problems(device: str) -> Iterator[tuple[Problem, Callable[[], object]]]:
-    """Each with UPDATES updates of the plain loop."""
+    """Yield each problem with UPDATES updates of the plain loop."""
     for width in (100, 2000):
         for learner in ("bp", "cbp", "snp"):
             problem = problem_of(f"learner={learner}", f"network.width={width}", *bench_online.SETTINGS)
@@ -59,7 +59,7 @@ def main(rounds: int, device: str) -> None:
 
 
 def contest(problem: Problem, plain: Callable[[], object], rounds: int) -> Callable[[], object]:
-    """A line for each number of runs. Returns the updates of the last one, by graph."""
+    """Print a line for each number of runs. Returns the updates of the last one, by graph."""
     plain()
     for runs in RUNS:
         options = [replace(problem.options, graph=graph) for graph in ("off", "auto")]

@@ -1,4 +1,4 @@
-"""The rows of bench.py for Online Permuted MNIST: the online engine, learning from the embedded MNIST images."""
+"""The rows of bench.py for Online Permuted MNIST: the online engine, on the embedded MNIST images."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,12 +20,12 @@ from cbp_experiments.engines.online import OnlineRun
 from cbp_experiments.errors import ConfigError
 
 WIDTHS = (100, 2000)
-UPDATES = {100: (10_000, 1_000), 2000: (400, 40)}  # width: updates a round of the engine and of the plain loop
+UPDATES = {100: (10_000, 1_000), 2000: (400, 40)}  # width: updates per round of the engine and of the plain loop
 SETTINGS = ("data=permuted_mnist", "scale=laptop", "data.tasks=1")
 
 
 def contest(name: str, width: int, rounds: int) -> Iterator[Timing]:
-    """No row, and a line with the reason, where the learner does not learn from single examples."""
+    """Yield a row; if the learner does not learn from single examples, print the reason instead."""
     try:
         problem = problem_of(f"learner={name}", f"network.width={width}", *SETTINGS)
         reason = refusal("online", problem)
@@ -71,7 +71,7 @@ def microseconds(work: Callable[[], object], updates: int) -> float:
 
 
 def further(rounds: int, rows: Sequence[Timing]) -> None:
-    """What share of the memory's bandwidth an update takes at the largest width; the metrics' share of the time."""
+    """Print an update's share of the memory bandwidth at the largest width, and the metrics' share of the time."""
     wide = [row for row in rows if row.network == "mlp" and row.width == WIDTHS[-1] and row.learner in ("bp", "cbp")]
     if wide:
         speed = bandwidth(cores())
@@ -88,9 +88,9 @@ def further(rounds: int, rows: Sequence[Timing]) -> None:
 
 
 def bytes_of_an_update(problem: Problem) -> float:
-    """What the kernel moves: the rows of the active inputs, read forward, read backward and written.
+    """Bytes that the kernel moves: the rows of the active inputs are read forward, read backward and written.
 
-    The inputs of hidden layers are those of fresh weights, half of which are active.
+    The hidden layers' inputs are those of a network with fresh weights, in which half of the units are active.
     """
     stream, width = problem.stream, problem.network.width
     active = [np.count_nonzero(stream.images) / len(stream.images), *[width / 2] * problem.network.depth]
@@ -110,7 +110,7 @@ def read_read_write(block: np.ndarray, passes: int) -> float:
 
 
 def bandwidth(workers: int, megabytes: int = 256) -> float:
-    """GB/s that all threads together read, read again and write, from blocks that no cache holds."""
+    """GB/s at which all threads together read, read again and write blocks that fit in no cache."""
     blocks = [np.ones(megabytes * 2**20 // 4, np.float32) for _ in range(workers)]
     read_read_write(blocks[0][:16], 1)
     with ThreadPoolExecutor(workers) as pool:

@@ -1,8 +1,8 @@
-"""Is the environment that runs this whole? A part of setup_environment.sh; standard library only.
+"""Check whether the environment that runs this is complete. Part of setup_environment.sh; standard library only.
 
 `check_environment.py stamp` records in .venv/stamp.json what is installed; `check_environment.py check [3.x]` compares.
-Exit code 0: whole; 3: whole, but made for another pyproject.toml or constraints.txt; 1: broken. Unless it is 0, one
-line says what was found.
+Exit code 0: complete; 3: complete, but made for another pyproject.toml or constraints.txt; 1: broken. Unless it is 0,
+one line says what was found.
 """
 
 import csv
@@ -19,7 +19,7 @@ BROKEN, OUTDATED = 1, 3
 
 
 def state() -> dict[str, str | list[str]]:
-    """What an environment is made of: where, for which Python and files, every package as `name-version.dist-info`."""
+    """What an environment is made of: folder, Python version, inputs, every package as `name-version.dist-info`."""
     inputs = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
     return {
         "folder": str(ROOT),  # it is built into the scripts and the editable install
@@ -30,7 +30,7 @@ def state() -> dict[str, str | list[str]]:
 
 
 def damage(package: str) -> str | None:
-    """The first file of an installed package that is gone or has another size than pip recorded, in words."""
+    """Describe the first file of an installed package that is missing or not of the size that pip recorded."""
     with (SITE / package / "RECORD").open(newline="", encoding="utf-8") as record:
         for name, _, size in csv.reader(record):
             if not size:  # compiled files and RECORD itself
@@ -44,7 +44,7 @@ def damage(package: str) -> str | None:
 
 
 def check(python: str | None = None) -> tuple[int, str]:
-    """Exit code and finding; `python` is the version asked for, such as 3.12, if one was."""
+    """Return exit code and finding; `python` is the requested version, such as 3.12, if any."""
     if not STAMP.exists():
         return BROKEN, "it was never finished"
     made, now = json.loads(STAMP.read_text(encoding="utf-8")), state()

@@ -1,4 +1,4 @@
-"""What the engines are measured against: the experiments as a careful user of PyTorch would write them."""
+"""The plain loop that the engines are measured against: the experiments as a careful PyTorch user would write them."""
 
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ Weighted = nn.Linear | nn.Conv2d
 
 
 class PlainRun:
-    """nn.Sequential, autograd, torch.optim; online accuracy and loss are recorded."""
+    """nn.Sequential, autograd and torch.optim; records online accuracy and loss."""
 
     def __init__(self, learner: Learner, architecture: Architecture, inputs: int, classes: int):
         torch.manual_seed(0)
@@ -32,14 +32,14 @@ class PlainRun:
         self.replacement = PlainReplacement(learner, self.network) if learner.replacement_rate else None
 
     def to(self, device: str) -> "PlainRun":
-        """Before the first update."""
+        """Move to a device, before the first update."""
         self.network.to(device)
         if self.replacement:
             self.replacement = PlainReplacement(self.learner, self.network)
         return self
 
     def learn(self, x: Tensor, y: Tensor, batch_size: int = 1) -> tuple[float, float]:
-        """Updates on mini-batches of `x [N, ...]`, `y [N]`: the percentage right before them, and the mean loss."""
+        """Update on mini-batches of `x [N, ...]`, `y [N]`. Returns online accuracy in percent, and the mean loss."""
         correct = torch.zeros((), device=x.device)
         total = torch.zeros((), device=x.device)
         for examples, labels in zip(x.split(batch_size), y.split(batch_size), strict=True):
@@ -68,7 +68,7 @@ class PlainRun:
 
 
 def sequential(learner: Learner, architecture: Architecture, inputs: int, classes: int) -> nn.Sequential:
-    """The network with what the learner puts into it."""
+    """The network, with the layers that the learner adds."""
     if isinstance(architecture, ConvNet):
         width = architecture.width
         units = [COLOURS, width // 4, width // 2, width]
@@ -132,7 +132,7 @@ class PlainOnlineNorm(nn.Module):
 
 
 class Controlled(torch.autograd.Function):
-    """The standardized x, and the controlled gradient."""
+    """Standardizes x; controls the gradient in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, norm: PlainOnlineNorm) -> Tensor:
@@ -188,7 +188,7 @@ class PlainReplacement:
         self.utility[i].mul_(decay).add_(centred * outgoing / incoming, alpha=1 - decay)
 
     def outgoing(self, i: int) -> Tensor:
-        """The weights out of the units of hidden layer i, `[out, units, ...]`: a filter has one for each position."""
+        """Weights out of the units of hidden layer i, `[out, units, ...]`; a filter has one for each position."""
         weight = self.layers[i + 1].weight
         return weight.reshape(len(weight), len(self.age[i]), -1)
 

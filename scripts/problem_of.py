@@ -11,7 +11,7 @@ from cbp_experiments.training.job import build_job
 
 
 def problem_of(*overrides: str, metrics: bool = False) -> Problem:
-    """Raises ConfigError. Without metrics unless they are asked for."""
+    """Compose a problem; without metrics unless they are asked for. Raises ConfigError."""
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
         job = build_job(hydra.compose("config", list(overrides)))
     measurements = job.metrics if metrics else Measurements(features=[])

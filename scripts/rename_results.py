@@ -1,4 +1,4 @@
-"""Give runs that an older version named their present names, once: python scripts/rename_results.py results"""
+"""Rename runs that were named by an older version, once: python scripts/rename_results.py results"""
 
 import sys
 

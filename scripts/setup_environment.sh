@@ -1,6 +1,6 @@
 #!/bin/sh
-# Set up .venv with the versions of constraints.txt (make install). A whole .venv is left as it is, after a check that
-# takes a fraction of a second; a whole one made for other versions is brought up to date; anything else is made anew.
+# Set up .venv with the versions of constraints.txt (make install). A complete .venv is left unchanged, after a check of
+# a fraction of a second; a complete one made for other versions is updated; anything else is created again.
 set -eu
 cd "$(dirname "$0")/.."
 unset VIRTUAL_ENV PYTHONPATH PYTHONHOME
@@ -8,8 +8,8 @@ unset VIRTUAL_ENV PYTHONPATH PYTHONHOME
 say() { echo "setup: $*" >&2; }
 fail() { say "$@"; exit 2; }
 
-# Whether the command $1 is a Python to build on; $why says why not. $base is the interpreter itself, $version its 3.x:
-# a command that belongs to a virtual environment stands for the interpreter that environment was made with.
+# Whether the command $1 is a Python to build on; if not, $why says why. $base is the interpreter itself, $version its
+# 3.x. A command of a virtual environment stands for the interpreter that the environment was made with.
 usable() {
     command -v "$1" >/dev/null 2>&1 || { why="there is no $1"; return 1; }
     version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
@@ -30,7 +30,7 @@ find_python() {
     fail "Python 3.11 or newer is needed, but $first_why; name another one: make install PYTHON=python3.12"
 }
 
-# Two of us at once: the second waits. The lock goes with the last process that holds descriptor 9, pip included.
+# Of two set-ups at once, the second waits. The lock ends with the last process that holds descriptor 9, pip included.
 exec 9<constraints.txt
 if command -v flock >/dev/null 2>&1 && ! flock -n 9; then
     say "waiting for another set-up of this folder"

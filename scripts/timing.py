@@ -1,4 +1,4 @@
-"""A row of the benchmark's table, printed and read again."""
+"""A row of the benchmark's table: printing it and reading it back."""
 
 import sys
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ HEADS = "".join(head.rjust(width) for head, width in COLUMNS)
 
 @dataclass
 class Timing:
-    """Microseconds for one update of one run."""
+    """Times in microseconds for one update of one run."""
 
     network: str
     width: int
@@ -31,20 +31,20 @@ class Timing:
         return self.plain / self.ours
 
     def line(self, bp: float | None) -> str:
-        """bp: our time for BP on the same network, if it was measured."""
+        """Format the row. bp: our time for BP on the same network, if it was measured."""
         of_bp = f"{self.ours / bp:.2f}" if bp else "-"
         cells = [self.network, str(self.width), self.learner, f"{self.plain:.1f}", f"{self.ours:.2f}"]
         cells += [f"{self.times_faster:.1f}", of_bp]
         return "".join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True))
 
     def against(self, before: dict[tuple[str, int, str], float]) -> str:
-        """By how many times it is faster than before, where `before` has what read_table reads."""
+        """How many times faster this is than before; `before` is the result of read_table."""
         then = before.get((self.network, self.width, self.learner))
         return f"{self.times_faster / then:17.2f}" if then else ""
 
 
 def read_table(file: Path) -> dict[tuple[str, int, str], float]:
-    """Times faster than the plain loop, by (network, width, learner), of a table that was printed before."""
+    """Read a table printed before: times faster than the plain loop, by (network, width, learner)."""
     found = {}
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Two engines, one definition of the learners: which one trains a problem, and the groups of runs it advances."""
+"""The two engines: which one trains a problem, and the groups of runs that it advances."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +20,11 @@ __all__ = ["Engine", "EngineOptions", "Group", "Problem", "Row", "State", "choos
 
 @dataclass(frozen=True)
 class Engine:
-    """`together`: all runs advance at once in one group; else each run is a group of its own.
+    """The engine chosen for a problem, and how it spreads the runs.
 
-    `new_group` takes the problem that the engine was chosen for, or one that differs in length and metrics only.
-    `workers` groups are advanced at the same time, each with `threads` threads of PyTorch.
+    `together`: all runs advance at once in one group; otherwise each run is a group of its own. `workers` groups
+    advance at the same time, each with `threads` PyTorch threads. `new_group` takes the problem that the engine was
+    chosen for, or one that differs from it only in length and metrics.
     """
 
     name: str
@@ -36,9 +37,9 @@ class Engine:
 
 
 def choose_engine(problem: Problem) -> Engine:
-    """The engine that `engine=` asks for; auto takes the online engine where it can do the work.
+    """Choose the engine that `engine=` asks for; auto takes the online engine if it can train the problem.
 
-    Raises ConfigError with the reason when the one asked for cannot, or none can.
+    Raises ConfigError, with the reason, if the requested engine cannot train it or if none can.
     """
     asked, workers = problem.options.name, problem.options.workers or cores()
     refused = {name: refusal(name, problem) for name in ("online", "ensemble")}
@@ -58,9 +59,9 @@ def choose_engine(problem: Problem) -> Engine:
         if device.type == "cpu" and problem.network.fills_a_core:
             return Engine("ensemble", str(device), reason, False, workers, 1, Ensemble)
         return Engine("ensemble", str(device), reason, True, 1, workers, Ensemble)
-    from cbp_experiments.engines import arrays, online  # numba: for no other engine
+    from cbp_experiments.engines import arrays, online  # imports numba, so only when needed
 
-    examples = cache(partial(arrays.sparse_examples, problem))  # when the first run begins
+    examples = cache(partial(arrays.sparse_examples, problem))  # made when the first run begins
     reason = "as asked" if asked == "online" else "auto: mini-batch 1 on the CPU"
     return Engine(
         "online",
@@ -74,13 +75,13 @@ def choose_engine(problem: Problem) -> Engine:
 
 
 def cores() -> int:
-    """The processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
-    """Let PyTorch and the BLAS libraries use so many threads in this process."""
+    """Limit PyTorch and the BLAS libraries to `threads` threads in this process."""
     before = torch.get_num_threads()
     with threadpool_limits(threads, "blas"):
         torch.set_num_threads(threads)

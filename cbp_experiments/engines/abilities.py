@@ -1,8 +1,8 @@
-"""What each engine can do. It refuses everything else with a reason, so that nothing trains as something else.
+"""What each engine can do. It refuses everything else with a reason, so that no setting is silently ignored.
 
-A table has, for a part of a problem, the fields that the engine reads; for a field that names a kind of something, also
-the kinds that it knows. A field that is not listed must have its default. The ensemble has no table of networks and of
-the parts of learners: each of them brings its own arithmetic (networks.StackedNetwork, learners.Actor).
+For each part of a problem, a table lists the fields that the engine reads; if a field names a kind, also the kinds that
+the engine knows. A field that is not listed must have its default. The ensemble engine has no tables of networks and of
+parts of learners, because these bring their own arithmetic (networks.StackedNetwork, learners.Actor).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,17 +30,17 @@ TASK: dict[str, Known] = {
 
 @dataclass(frozen=True)
 class Half:
-    """The compiled half of a part: a module of engines/compiled, or None where another part's does the work.
+    """The compiled half of a part: a module of engines/compiled, or None if another part's module does the work.
 
-    The module is imported when the online engine is used. It has `build`, which makes the arrays of a run from the
-    part, the learner and the network, and registers what it does in the kernel (compiled/hooks.py).
+    The module is imported when the online engine is used. Its `build` makes the arrays of a run from the part, the
+    learner and the network, and it registers the part's functions for the kernel (compiled/hooks.py).
     """
 
     module: str | None
     reads: Known
 
 
-# What the online engine has compiled.
+# The parts that the online engine has compiled.
 HALVES: dict[type[Part], Half] = {
     SGD: Half("sgd", {}),
     Adam: Half("adam", dict.fromkeys(("beta1", "beta2", "epsilon"))),
@@ -49,7 +49,7 @@ HALVES: dict[type[Part], Half] = {
         dict.fromkeys(("normalization_decay", "normalization_backward_decay", "normalization_epsilon")),
     ),
     Dropout: Half("dropout", {"dropout": None}),
-    WeightDecay: Half(None, {"weight_decay": None}),  # the optimizers
+    WeightDecay: Half(None, {"weight_decay": None}),  # in the optimizers
     Perturbation: Half("noise", {"perturbation_std": None}),
     UnitReplacement: Half(
         "replacing",
@@ -60,8 +60,8 @@ HALVES: dict[type[Part], Half] = {
 NEUTRAL = {key.name: key.default for key in fields(Learner)}
 OBJECTIVES = ("cross_entropy", "squared_error")  # both engines
 NETWORK: Known = {"width": None, "depth": None, "activation": structures.ACTIVATIONS}
-MAY_DIFFER = ("kind", "describe", "bounds", "initial_weights")  # in a network derived from MLP
-# Why the online engine cannot do what people may well want of it.
+MAY_DIFFER = ("kind", "describe", "bounds", "initial_weights")  # what a network derived from MLP may change
+# Why the online engine cannot do some things that users are likely to want.
 REASONS = {
     "momentum": "momentum moves every weight at every update, so that no row could be skipped",
     "optimizer_state": "it has compiled what the published runs do with the optimizer's state of a unit, and no option",
@@ -73,15 +73,15 @@ REASONS = {
 
 
 def refusal(engine: str, problem: Problem) -> str | None:
-    """Why the engine (online or ensemble) cannot train this problem, or None if it can.
+    """Return why the engine (online or ensemble) cannot train this problem, or None if it can.
 
-    Of the stream it sees the first two tasks of seed 0; `check_tasks` sees each task when its turn comes.
+    It looks at the stream's first two tasks of seed 0; `check_tasks` looks at each task before it is trained.
     """
     return next(_reasons(engine, problem), None)
 
 
 def check_tasks(engine: str, problem: Problem, number: int, tasks: Sequence[Task]) -> None:
-    """Raises ConfigError if the engine cannot do the tasks of this `number` (from 0), one of each run in a group."""
+    """Raise ConfigError if the engine cannot do task `number` (from 0). tasks: that of each run in a group."""
     for task in tasks:
         for reason in _unknown_in_task(engine, task):
             raise ConfigError(f"engine={engine} cannot do task {number + 1}: {reason}; take another engine")
@@ -89,7 +89,7 @@ def check_tasks(engine: str, problem: Problem, number: int, tasks: Sequence[Task
     if wrong := [len(task.order) for task in tasks if len(task.order) != expected]:
         raise ConfigError(f"task {number + 1} presents {wrong[0]} examples, and the stream says {expected}")
     kinds = {(task.permutation is None, task.examples is None, task.new_head, *task.tests) for task in tasks}
-    if len(kinds) > 1:  # the first run's would count for all
+    if len(kinds) > 1:  # the first run's would be taken for all
         raise ConfigError(
             f"task {number + 1} differs between seeds in what it has (permutation, examples, new_head, tests), and "
             f"engine={engine} trains them together; train each seed by itself (seeds=[0], then seeds=[1], ...)"
@@ -97,9 +97,9 @@ def check_tasks(engine: str, problem: Problem, number: int, tasks: Sequence[Task
 
 
 def check_rows(problem: Problem, number: int, task: Task) -> None:
-    """Raises ConfigError if a task names images that are not there, or labels that are not classes.
+    """Raise ConfigError if a task names images that do not exist, or labels that are not classes.
 
-    The compiled functions do not look: they would read and write beside their arrays.
+    The compiled functions do not check this: they would read and write outside their arrays.
     """
     stream, rows = problem.stream, task.order
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(stream.labels):
@@ -129,7 +129,7 @@ def _reasons(engine: str, problem: Problem) -> Iterator[str]:
 
 
 def _unknown_in_learner(learner: Learner) -> Iterator[str]:
-    """What a class derived from Learner has set beside the fields of the parts."""
+    """Reasons for the fields that a class derived from Learner adds and sets."""
     yield from unknown(dict.fromkeys(key.name for key in fields(Learner)), learner, "learner.")
 
 
@@ -143,7 +143,7 @@ def _parts_without_compiled_half(learner: Learner) -> Iterator[str]:
 
 
 def _unknown_in_network(network: Architecture) -> Iterator[str]:
-    """What the online engine, which has networks of its own, does not take over from this one."""
+    """Reasons for what the online engine, which has its own networks, does not take over from this one."""
     if not isinstance(network, MLP):
         yield "it knows fully connected networks only"
         return
@@ -171,9 +171,9 @@ def _unknown_in_task(engine: str, task: Task) -> Iterator[str]:
 
 
 def unknown(known: Known, part: Any, prefix: str, neutral: Mapping[str, Any] | None = None) -> Iterator[str]:
-    """What `part`, a dataclass, has set that an engine does not know: a reason for each.
+    """Yield a reason for each field of the dataclass `part` that is set and that the engine does not know.
 
-    neutral: values that change nothing, of fields without a default.
+    neutral: for fields without a default, the values that change nothing.
     """
     for field in fields(part):
         value = getattr(part, field.name)
@@ -189,4 +189,4 @@ def unknown(known: Known, part: Any, prefix: str, neutral: Mapping[str, Any] | N
 def _is_neutral(field: Field[Any], value: Any, neutral: Mapping[str, Any]) -> bool:
     default: Any = field.default if field.default_factory is MISSING else field.default_factory()
     default = neutral.get(field.name) if default is MISSING else default
-    return np.array_equal(value, default) or (not default and isinstance(value, dict) and not value)  # {} is none
+    return np.array_equal(value, default) or (not default and isinstance(value, dict) and not value)  # {} is not set

@@ -1,4 +1,4 @@
-"""The arrays of one run on the online engine, as the network and the learner's parts ask for them."""
+"""Makes the arrays of one run on the online engine, for its network and the learner's parts."""
 
 from importlib import import_module
 from itertools import pairwise
@@ -47,7 +47,7 @@ def network(
 
 
 def _zeros_in_lines(length: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros that begin with a cache line, so that each row does. (np.empty asks for huge pages, np.zeros does not.)"""
+    """Zeros aligned to a cache line, so that each row is, too. (np.empty asks for huge pages, np.zeros does not.)"""
     room = np.empty(length + 64 // dtype.itemsize, dtype)
     room[:] = 0
     begin = -room.ctypes.data % 64 // dtype.itemsize
@@ -59,7 +59,7 @@ def run(network: structures.Network) -> structures.RunArrays:
 
 
 def parts(learner: Learner, network: structures.Network) -> structures.Parts:
-    """The compiled halves of the learner's parts, by the table of abilities.py."""
+    """Build the arrays of the learner's parts, by the table in abilities.py."""
 
     def build(part: Part) -> structures.PartArrays | None:
         module = HALVES[type(part)].module

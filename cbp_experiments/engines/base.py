@@ -1,4 +1,4 @@
-"""What an engine is: it advances a group of runs task by task, and hands back a row of metrics a run."""
+"""Interface of the engines: they advance a group of runs task by task and return a row of metrics per run."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Row = dict[str, float]
 State = dict[str, np.ndarray]
 # Called with the number of updates just made. True asks the engine to pause; it may raise to abandon the task.
 Progress = Callable[[int], bool | None]
-PIECE_SECONDS = 0.2  # of training between two calls of progress: how soon a run can be saved
+PIECE_SECONDS = 0.2  # of training between two calls of progress, after which a run can be saved
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class Problem:
-    """All that an engine needs to make runs: the parts of a job that are the same for every seed."""
+    """Everything an engine needs to make runs: the parts of a job that are the same for every seed."""
 
     stream: Stream
     network: Architecture
@@ -64,7 +64,7 @@ class Problem:
             self._check_minibatches()
 
     def _check_stream(self) -> None:
-        """What a stream of one's own may have wrong: its objective, the size of its targets, its lengths."""
+        """Check what a user's own stream may get wrong: its objective, the size of its targets, its lengths."""
         stream, labels, spans = self.stream, self.stream.labels, lengths(self.stream)
         if not isinstance(self.objective, Objective):
             raise ConfigError(
@@ -83,7 +83,7 @@ class Problem:
             )
 
     def _check_sizes(self) -> None:
-        """Values that the numbers of the networks cannot hold."""
+        """Refuse values that the dtype of the networks cannot hold."""
         values = {"learner.step_size": self.learner.step_size}
         for prefix, part in self.learner.parts:
             values |= {f"{prefix}{key.name}": getattr(part, key.name) for key in fields(part)}
@@ -92,7 +92,7 @@ class Problem:
                 raise ConfigError(f"{name}={value} is more than {self.dtype} can hold")
 
     def _check_without_hidden_layers(self) -> None:
-        """What works on hidden layers would do nothing."""
+        """Refuse what works on hidden layers, because it would do nothing."""
         useless: list[tuple[str, Any, Any]] = []
         if self.learner.chosen_normalization:
             useless.append(("normalization", self.learner.normalization, "none"))
@@ -108,7 +108,7 @@ class Problem:
             )
 
     def _check_minibatches(self) -> None:
-        """Statistics take two examples at least."""
+        """Refuse mini-batches of one example: statistics need at least two."""
         size = self.stream.batch_size
         if size == 1:
             raise ConfigError("batch normalization needs mini-batches: data.batch_size=... or learner=onlinenorm")
@@ -122,7 +122,7 @@ class Problem:
 
     @property
     def objective(self) -> Objective:
-        """Of the stream; cross-entropy if it does not say."""
+        """The stream's objective; cross-entropy if it has none."""
         return getattr(self.stream, "objective", CROSS_ENTROPY)
 
     @property
@@ -153,22 +153,22 @@ class Group(Protocol):
     seeds: list[int]
 
     def run_task(self, task: int, progress: Progress) -> list[Row | None]:
-        """Learn task `task` (from 0): a row of metrics for each seed; None for a run that has diverged.
+        """Learn task `task` (from 0). Returns a row of metrics for each seed, None for a run that has diverged.
 
-        `progress` is called every PIECE_SECONDS or so. Where it asks for a pause before the end of the task, the
-        result is an empty list: `state` can be saved then, and the next call with the same `task` continues.
+        `progress` is called about every PIECE_SECONDS. If it asks for a pause before the end of the task, the result is
+        an empty list: `state` can then be saved, and the next call with the same `task` continues.
         """
 
     def state(self, run: int) -> State:
-        """A copy of all that the run `seeds[run]` needs to continue, after a task or at a pause within one.
+        """Return a copy of everything that run `seeds[run]` needs to continue, after a task or at a pause within one.
 
-        It has an array `position`: the examples of the task that were learned, 0 between tasks.
+        Its array `position` is the number of examples of the task learned so far, 0 between tasks.
         """
 
     def load(self, run: int, state: State) -> None:
-        """Continue from a state that `state` gave; the runs of a group must have the same position.
+        """Continue from a result of `state`; the runs of a group must have the same position.
 
-        Raises ValueError or KeyError where the state is not one of this run: names, shapes or types differ.
+        Raises ValueError or KeyError if the state does not fit this run: names, shapes or types differ.
         """
 
 
@@ -183,16 +183,16 @@ def check_state(state: State, expected: Mapping[str, tuple[tuple[int, ...], np.d
 
 
 def as_array(content: Any) -> np.ndarray:
-    """Plain values, as JSON in a uint8 array that goes into a checkpoint."""
+    """Encode plain values as JSON in a uint8 array, for a checkpoint."""
     return np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
 
 
 def from_array(array: np.ndarray) -> Any:
-    """The values that `as_array` took. Raises ValueError."""
+    """Decode the result of `as_array`. Raises ValueError."""
     return json.loads(array.tobytes())
 
 
 def task_row(problem: Problem, task: int, scores: Mapping[str, float], loss: float, measured: Row) -> Row:
-    """One row of metrics.csv; `scores` and `loss` are means over examples, `measured` the metrics before the task."""
+    """One row of metrics.csv. `scores` and `loss` are means over examples, `measured` the metrics before the task."""
     written = {name: problem.objective.score.factor * score for name, score in scores.items()}
     return {"task": task + 1, "examples": examples_of(problem.stream, task + 1), **written, "loss": loss, **measured}

@@ -21,12 +21,12 @@ from cbp_experiments.seeding import task_key
 from cbp_experiments.streams import Examples, Task, lengths
 from cbp_experiments.streams.base import PROBE_EXAMPLES
 
-# A GPU's convolutions give the same bits every time. As in the published runs they may round to TF32.
+# Convolutions on a GPU give the same bits every time. As in the published runs, they may round to TF32.
 repeatable = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=True)
 
 
 class Ensemble:
-    """Group of all given seeds (engines.base.Group). Runs share nothing: each has its own weights and stream."""
+    """A group of all given seeds (engines.base.Group). Runs share nothing: each has its own weights and stream."""
 
     def __init__(self, problem: Problem, seeds: Sequence[int]):
         self.problem = problem
@@ -38,7 +38,7 @@ class Ensemble:
         self.step = Step(problem.learner, self.network, problem.objective.name)
         self.alive = torch.ones(len(seeds), dtype=torch.bool)
         self.underway: Underway | None = None
-        self.begun: int | None = None  # the task whose draws and schedules the step has
+        self.begun: int | None = None  # the task that the step's draws and schedules are for
         self.shown: Shown | None = None
         self.graph = Graph() if takes_graphs(self.device, problem.options, problem.learner) else None
 
@@ -73,9 +73,9 @@ class Ensemble:
 
     @repeatable
     def learn(self, shown: Shown, order: Tensor, progress: Progress) -> tuple[Tensor, Tensor]:
-        """Learn from the rows `order [R, examples]`: the sums `[R]` of their losses and of their scores.
+        """Learn from the rows `order [R, examples]`. Returns the sums `[R]` of their losses and of their scores.
 
-        At a pause `self.underway` remains; the next call with the same `order` continues.
+        At a pause, `self.underway` remains; the next call with the same `order` continues.
         """
         now = self.underway = self.underway or self._begin(0, [{} for _ in self.seeds])
         self.present(shown)
@@ -95,7 +95,7 @@ class Ensemble:
         return now.loss, now.score
 
     def present(self, shown: Shown) -> None:
-        """Let updates see `shown`: a graph where it saw what came before."""
+        """Set what updates see. A graph reads fixed memory: `shown` is copied there, or the graph is captured again."""
         if self.graph:
             shown = shown.in_place_of(self.shown or shown)
             if shown is not self.shown:
@@ -103,7 +103,7 @@ class Ensemble:
         self.shown = shown
 
     def update(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """One update from the rows `[R, B]` of what is shown: losses and sums of scores, `[R]` each."""
+        """Make one update from the rows `[R, B]` of what is shown. Returns losses and sums of scores, `[R]` each."""
         outcome = self.graph(self._learn_rows, rows) if self.graph else self._learn_rows(rows)
         self.step.between_updates()
         return outcome
@@ -125,7 +125,7 @@ class Ensemble:
         return Underway(task, measured, loss, torch.zeros_like(loss))
 
     def show(self, tasks: list[Task]) -> Shown:
-        """The tasks' own images, or the stream's for all runs."""
+        """Return the tasks' own images, or the stream's for all runs."""
         own = [task.examples for task in tasks if task.examples is not None]
         images, labels, begins = side_by_side(own, self.device) if own else self._images_of_the_stream
         permutations = [task.permutation for task in tasks if task.permutation is not None]
@@ -151,7 +151,7 @@ class Ensemble:
     @repeatable
     @torch.no_grad()
     def _test(self, shown: Shown, rows: Tensor) -> list[float]:
-        """The mean score of the bare network of each run on `rows [R, B]`."""
+        """Mean score of each run's bare network on `rows [R, B]`."""
         total = torch.zeros(len(self.seeds), dtype=torch.float64, device=self.device)
         for part in rows.split(PROBE_EXAMPLES, dim=1):
             outputs, _ = self.network.forward(shown.inputs(part))
@@ -159,7 +159,7 @@ class Ensemble:
         return (total / rows.shape[1]).tolist()
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All that lasts from one update to the next, `[R, ...]`."""
+        """Everything that lasts from one update to the next, `[R, ...]`."""
         tensors = {f"parameter_{i}": parameter for i, parameter in enumerate(self.network.parameters)}
         if self.network.normalization:
             tensors |= {f"normalization_{name}": tensor for name, tensor in self.network.normalization.state.items()}
@@ -195,7 +195,7 @@ class Ensemble:
             self._load_task(run, position, self.underway, state, about)
 
     def _load_task(self, run: int, position: int, now: "Underway", state: State, about: dict[str, Any]) -> None:
-        """What a run has of the task that was underway. Raises ValueError."""
+        """Restore a run's share of the task that was underway. Raises ValueError if it does not fit the task."""
         stream = self.problem.stream
         length = lengths(stream)[now.task]
         if not 0 < position < length or position % stream.batch_size or about["task"] != now.task:
@@ -206,7 +206,7 @@ class Ensemble:
 
 @dataclass
 class Underway:
-    """A task of which `position` examples are learned: metrics by run, sums `[R]` of losses and of scores."""
+    """A partly learned task: `position` examples are learned; metrics by run, sums `[R]` of losses and of scores."""
 
     task: int
     measured: list[Row]
@@ -220,7 +220,7 @@ def _numpy_type(tensor: Tensor) -> np.dtype:
 
 
 def choose_device(name: str) -> torch.device:
-    """auto: the GPU if PyTorch sees one. Raises ConfigError for a device that is not there."""
+    """Return the named device; auto: the GPU if PyTorch sees one. Raises ConfigError if it cannot be used."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

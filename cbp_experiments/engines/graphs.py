@@ -1,4 +1,4 @@
-"""An update of the ensemble engine on a GPU as a CUDA graph: one launch instead of some hundred."""
+"""CUDA graphs: an update of the ensemble engine on a GPU in one launch instead of about a hundred."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -11,20 +11,20 @@ from cbp_experiments.engines.base import EngineOptions
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.learners import Learner
 
-WARM_UP = 3  # updates before the capture: libraries choose their algorithms and allocate what they keep
+WARM_UP = 3  # updates before the capture, in which libraries choose algorithms and allocate the memory they keep
 
 Learn = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def takes_graphs(device: torch.device, options: EngineOptions, learner: Learner) -> bool:
-    """Whether the updates of this learner are made as CUDA graphs."""
+    """Whether this learner's updates run as CUDA graphs."""
     return device.type == "cuda" and options.graph == "auto" and all(m.capturable for m in learner.mechanisms)
 
 
 class Graph:
-    """Repeats an update, from rows `[R, B]` to losses `[R]` and right predictions `[R]`, once it has seen a few.
+    """Repeats an update, from rows `[R, B]` to losses `[R]` and sums of scores `[R]`, after its first few calls.
 
-    What the update reads and writes besides must stay where it is in memory; `forget` it when that moves.
+    Everything else that the update reads and writes must stay where it is in memory; call `forget` when it moves.
     """
 
     def __init__(self) -> None:
@@ -35,9 +35,9 @@ class Graph:
         self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, learn: Learn, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What `learn(rows)` does and gives; the next call overwrites it. `learn` is the same at every call.
+        """Do what `learn(rows)` does and return its result, which the next call overwrites. `learn` is always the same.
 
-        Raises ConfigError if it cannot be captured because it asks the device for a value, or else.
+        Raises ConfigError if it cannot be captured, for example because it asks the device for a value.
         """
         self.calls += 1
         if self.graph is None and self.calls > WARM_UP:
@@ -49,7 +49,7 @@ class Graph:
         return self.outcome
 
     def _capture(self, learn: Learn, rows: Tensor) -> None:
-        """Record an update, without making it."""
+        """Record an update without executing it."""
         self.rows, graph = torch.empty_like(rows), torch.cuda.CUDAGraph()
         try:
             with _no_garbage_collection(), torch.cuda.graph(graph):
@@ -62,7 +62,7 @@ class Graph:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """A graph or a tensor that is freed during a capture ends it."""
+    """Disable garbage collection: freeing a graph or a tensor during a capture ends the capture."""
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()

@@ -18,12 +18,12 @@ from cbp_experiments.seeding import task_key
 from cbp_experiments.streams import lengths
 
 CHUNK = structures.CHUNK
-FIRST_PIECE = 100  # updates of the first call of the kernel, whose speed is not known yet
+FIRST_PIECE = 100  # updates in the first call of the kernel, when its speed is not known yet
 P = TypeVar("P")
 
 
 class OnlineRun:
-    """Group of one seed (engines.base.Group)."""
+    """A group of one seed (engines.base.Group)."""
 
     def __init__(self, problem: Problem, examples: structures.SparseExamples, seed: int):
         assert isinstance(problem.network, MLP)
@@ -43,12 +43,12 @@ class OnlineRun:
 
     @property
     def arrays_of_parts(self) -> list[structures.PartArrays]:
-        """Those of the parts that the learner has."""
+        """The arrays of the parts that the learner has."""
         parts = self.parts
         return [p for p in (parts.optimizer, parts.normalization, parts.magnitudes, *parts.mechanisms) if p is not None]
 
     def part(self, kind: type[P]) -> P:
-        """The arrays of this kind, which the learner has."""
+        """Return the arrays of this kind, which the learner must have."""
         return next(part for part in self.arrays_of_parts if isinstance(part, kind))
 
     @property
@@ -91,10 +91,10 @@ class OnlineRun:
         progress: Progress,
         events: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Learn from the examples `order`: the losses and hits of each, up to the first loss that is not finite.
+        """Learn from the examples `order`. Returns each one's loss and hit, before the first loss that is not finite.
 
-        All draws begin with `key` (seeding.task_key). events: filled as structures.TaskArrays has it.
-        At a pause `self.underway` remains; the next call with the same `order` continues.
+        All draws start from `key` (seeding.task_key). events: filled as described in structures.TaskArrays. At a pause,
+        `self.underway` remains; the next call with the same `order` continues.
         """
         now = self.underway = self.underway or self._begin(key, len(order), {})
         self.run.draws.task[0] = key
@@ -125,7 +125,7 @@ class OnlineRun:
         return Underway(measured, np.zeros(examples), np.zeros(examples, bool))
 
     def _adapt_piece(self, seconds: float) -> None:
-        """Let a call of the kernel take PIECE_SECONDS or so; the cuts between calls change no result."""
+        """Make a call of the kernel take about PIECE_SECONDS. The cuts between calls change no result."""
         if seconds < base.PIECE_SECONDS / 2:
             self.piece = min(2 * self.piece, CHUNK)
         elif seconds > base.PIECE_SECONDS:
@@ -139,9 +139,9 @@ class OnlineRun:
         return self.problem.measurements.take(task, hidden, weights)[0]
 
     def hidden(self, rows: np.ndarray, position: np.ndarray) -> list[torch.Tensor]:
-        """Activations `[N, width]` of each hidden layer on the examples `rows`, by the bare network.
+        """Activations `[N, width]` of the bare network on the examples `rows`, for each hidden layer.
 
-        Between tasks only, when the weights in memory are the true ones: nothing is put off, and the scale is 1.
+        Valid only between tasks, when the weights in memory are the true ones: no work is deferred, and the scale is 1.
         """
         network, width = self.network, self.architecture.width
         inputs, outputs = network.strides[:2]
@@ -160,7 +160,7 @@ class OnlineRun:
         return hidden
 
     def _arrays(self, within_task: bool) -> State:
-        """All that lasts from one update to the next; `within_task`: also what is settled at the end of a task."""
+        """Everything that lasts from one update to the next. within_task: also what the end of a task settles."""
         kept = {"weights": self.network.weights, "biases": self.network.biases}
         if len(self.network.gains):
             kept["normalization_gain"] = self.network.gains
@@ -194,7 +194,7 @@ class OnlineRun:
             array[...] = state[name]
 
     def _restored(self, position: int, state: State) -> "Underway":
-        """The task that was underway. Raises ValueError."""
+        """Return the task that was underway. Raises ValueError if its position does not fit."""
         about, longest = from_array(state["task_about"]), max(lengths(self.problem.stream))
         if not 0 < position < longest:
             raise ValueError(f"its position is {position} in a task of {longest} examples")
@@ -205,7 +205,7 @@ class OnlineRun:
 
 @dataclass
 class Underway:
-    """A task of which some examples are learned: its metrics, the outcomes so far."""
+    """A partly learned task: its metrics and the outcomes so far."""
 
     measured: Row
     losses: np.ndarray

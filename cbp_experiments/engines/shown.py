@@ -1,4 +1,4 @@
-"""What the runs of a group see of a task: mini-batches of their images, each run's in its own order."""
+"""What the runs of a group see in a task: mini-batches of their images, each run in its own order."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from cbp_experiments.streams import Examples
 
 @dataclass(frozen=True)
 class Shown:
-    """One task of R runs, on their device. The images stay as they are stored until they are asked for.
+    """One task of R runs, on their device. Images keep their stored dtype until `inputs` reads them.
 
-    `images [N, features]` and `labels [N]` are those of all runs; run r's begin at `begins[r]`, shape `[R, 1]`. With
-    `channels`, features are those of square images whose pixels lie together, `[side, side, channels]`.
+    `images [N, features]` and `labels [N]` hold the examples of all runs; run r's start at `begins[r]`, shape `[R, 1]`.
+    With `channels`, the features are square images with the channels of a pixel together, `[side, side, channels]`.
     """
 
     images: Tensor
@@ -28,7 +28,7 @@ class Shown:
     channels: int = 0
 
     def in_place_of(self, held: "Shown") -> "Shown":
-        """The same in the memory of `held` if shapes and types are equal, else as it is."""
+        """Copy this into the memory of `held` and return `held`, if shapes and types are equal; else return this."""
         ours, theirs = ((s.images, s.labels, s.begins, s.permutation) for s in (self, held))
         if [_kind(tensor) for tensor in ours] != [_kind(tensor) for tensor in theirs]:
             return self
@@ -38,11 +38,11 @@ class Shown:
         return held
 
     def rows(self, rows: Iterable[np.ndarray]) -> Tensor:
-        """Each run's rows of its own images as rows of all images: `[R, B]`."""
+        """Turn each run's rows of its own images into rows of all images: `[R, B]`."""
         return stacked(rows, self.images.device) + self.begins
 
     def inputs(self, rows: Tensor) -> Tensor:
-        """What the networks see of `rows [R, B]`: `[R, B, features]`, or `[R, B, channels, side, side]`."""
+        """The networks' inputs for `rows [R, B]`: `[R, B, features]`, or `[R, B, channels, side, side]`."""
         images = self.images.index_select(0, rows.flatten()).unflatten(0, rows.shape)
         if self.permutation is not None:
             images = images.gather(2, self.permutation.unsqueeze(1).expand_as(images))
@@ -54,12 +54,12 @@ class Shown:
 
 
 def channels_last(images: Tensor, channels: int) -> Tensor:
-    """Images `[N, features]` that lie channel by channel, pixel by pixel."""
+    """Reorder images `[N, features]` from channel by channel to pixel by pixel."""
     return images.unflatten(1, (channels, -1)).transpose(1, 2).flatten(1)
 
 
 def side_by_side(examples: Sequence[Examples], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Images, labels and beginnings of runs that have as many examples each."""
+    """Concatenate the runs' examples, equally many each: images, labels, and where each run's begin."""
     images = torch.from_numpy(np.concatenate([own.images for own in examples])).to(device)
     labels = torch.from_numpy(np.concatenate([own.labels for own in examples])).to(device)
     begins = torch.arange(len(examples), device=device).unsqueeze(1) * len(examples[0].labels)

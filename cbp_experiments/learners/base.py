@@ -1,4 +1,4 @@
-"""What a learner consists of: parts, which are hyperparameters, and what acts by them in its training step."""
+"""Building blocks of a learner: parts, which hold hyperparameters, and actors, which apply them in a training step."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from cbp_experiments.learners.optimizers import Optimizer
     from cbp_experiments.learners.step import Step
 
-FORGET = ("none", "moments", "moments_and_count")  # what an optimizer may forget of a unit that is reset
+FORGET = ("none", "moments", "moments_and_count")  # what an optimizer may forget about a unit that is reset
 
 
 @dataclass(frozen=True)
 class Part:
-    """Hyperparameters that check themselves; the fields of a frozen dataclass are the keys of its YAML.
+    """Hyperparameters that check themselves. The fields of the frozen dataclass are the keys of its YAML.
 
-    `kind` stands for the class in the names of runs. Messages of a ConfigError begin with the key; who builds the part
-    puts in front of it where it stands ("learner.").
+    `kind` stands for the class in the names of runs. The message of a ConfigError begins with the key; the caller that
+    builds the part prepends its prefix ("learner.").
     """
 
     kind: ClassVar[str]
 
     def require(self, key: str, holds: bool, what: str) -> None:
-        """Raises ConfigError, `key` must be `what`, unless it holds."""
+        """Raise ConfigError (`key` must be `what`) unless `holds`."""
         if not holds:
             raise ConfigError(f"{key} must be {what}, got {getattr(self, key)!r}")
 
@@ -46,12 +46,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Mechanism(Part):
-    """What a learner adds to its optimizer. A subclass has hyperparameters, and `actor` makes what acts by them.
+    """Addition to a learner's optimizer. A subclass holds hyperparameters; `actor` makes the Actor that applies them.
 
-    switch: the key whose value 0 means that the mechanism is not there; None: it is there once it is named.
-    needs_units: it works on hidden layers, and would do nothing without one.
-    capturable: what its actor's `activations`, `gradients` and `after_update` do is the same at every update, on
-    tensors alone that are changed in place: no counting in Python, no `.item()`. On a GPU a CUDA graph then repeats it.
+    switch: the key whose value 0 turns the mechanism off. None: the mechanism is on whenever it is named.
+    needs_units: it works on hidden layers and would do nothing without one.
+    capturable: its actor's `activations`, `gradients` and `after_update` do the same at every update, only on tensors
+    that are changed in place: no counting in Python, no `.item()`. On a GPU, a CUDA graph then repeats them.
     """
 
     switch: ClassVar[str | None] = None
@@ -63,19 +63,19 @@ class Mechanism(Part):
         return self.switch is None or bool(getattr(self, self.switch))
 
     def forgets(self, optimizer: Optimizer) -> str:
-        """One of FORGET: what `optimizer` forgets of a unit that this mechanism resets."""
+        """Return what `optimizer` forgets about a unit that this mechanism resets: one of FORGET."""
         return "none"
 
     def actor(self, step: Step) -> Actor:
-        """What acts in `step`, whose network and optimizer are there."""
+        """Make the actor for `step`, which already has its network and optimizer."""
         raise NotImplementedError
 
 
 class Actor:
-    """Base of what a mechanism does in a training step: override what is needed, the rest does nothing.
+    """Base class for the work of a mechanism in a training step. Override the methods you need; the others do nothing.
 
-    `state` is saved in checkpoints and must hold all that lasts from one update to the next: tensors `[R, ...]`.
-    Random numbers come from `step.draws`, which needs nothing saved.
+    `state` is saved in checkpoints and must hold everything that lasts from one update to the next: tensors `[R, ...]`.
+    Random numbers come from `step.draws`, which needs no saved state.
     """
 
     state: dict[str, Tensor]
@@ -84,17 +84,17 @@ class Actor:
         self.state = {}
 
     def begin_task(self, step: Step) -> None:
-        """Before the first update of a task, and where a run continues within one: `self.state` is as it was saved."""
+        """Called before a task's first update, and when a run resumes within a task, with `self.state` as saved."""
 
     def activations(self, layer: int, h: Tensor) -> Tensor:
-        """In the forward pass of an update: `h [R, B, n]` of a hidden layer as the next layer is to see it."""
+        """Called in an update's forward pass: return a hidden layer's `h [R, B, n]` as the next layer should see it."""
         return h
 
     def gradients(self, step: Step, gradients: list[Tensor]) -> None:
-        """Before the optimizer: change `gradients` (in the order of `step.network.parameters`) in place."""
+        """Called before the optimizer: change `gradients` (in the order of `step.network.parameters`) in place."""
 
     def after_update(self, step: Step, hidden: list[Tensor]) -> None:
-        """After the optimizer; `hidden[l] [R, B, n]` are the activations of the forward pass that made the update."""
+        """Called after the optimizer. `hidden[l] [R, B, n]`: activations of the update's forward pass."""
 
     def between_updates(self, step: Step) -> None:
-        """After all of that, and never in a CUDA graph: what happens at some updates only."""
+        """Called last, never in a CUDA graph: for work that happens only at some updates."""

@@ -1,4 +1,4 @@
-"""What a learner draws at an update: counter-based, made where the networks are, without asking the device anything."""
+"""Counter-based random numbers of a learner, made on the networks' device without reading anything back from it."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -15,10 +15,10 @@ Normals = Callable[[Tensor, Tensor, int, torch.dtype], tuple[Tensor, Tensor]]
 
 
 class Draws:
-    """Random numbers of R runs: number i of a purpose at an update depends on (seed, task, update, purpose, i) alone.
+    """Random numbers of R runs. Number i for a purpose at an update depends only on (seed, task, update, purpose, i).
 
-    Equal on a CPU and a GPU: words and uniform numbers to the last bit, normal ones to rounding. All changes of state
-    are in place, so that a CUDA graph may hold them.
+    A CPU and a GPU draw the same numbers: words and uniform numbers to the last bit, normal numbers up to rounding.
+    State is changed in place, so that a CUDA graph can capture it.
     """
 
     def __init__(self, runs: int, device: torch.device):
@@ -28,19 +28,19 @@ class Draws:
         self._golden = torch.tensor(_signed(GOLDEN), device=device)
 
     def begin_task(self, keys: Sequence[int], updates: int = 0) -> None:
-        """`keys[r]` is run r's `seeding.task_key`; `updates` of the task are made already."""
+        """Start a task: `keys[r]` is run r's `seeding.task_key`; `updates` updates of the task are already made."""
         self._task.copy_(torch.tensor([_signed(key) for key in keys]))
         self._updates.fill_(updates)
 
     def next_update(self) -> None:
-        """Before anything is drawn at an update."""
+        """Advance to the next update; call it before drawing anything."""
         self._updates += 1
         self._now.copy_(_mixed(self._task + self._updates * self._golden))
 
     def words(self, purpose: str, index: int, count: int) -> Tensor:
-        """64 random bits each: int64 `[R, count]`.
+        """Draw words of 64 random bits: int64 `[R, count]`.
 
-        The same at every call with this purpose and index (a layer's, say) within an update.
+        Within an update, calls with the same purpose and index (a layer's, for example) return the same words.
         """
         return _words(self._begin(purpose, index), self._golden, count)
 
@@ -58,7 +58,7 @@ class Draws:
         return (words < ceil(probability * 2.0**53)).unflatten(1, tuple(shape))
 
     def normal(self, purpose: str, index: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """N(0, 1) by Box and Muller 1958, two of a word of 64 bits: `[R, *shape]`. None is beyond 6.7."""
+        """N(0, 1) by Box and Muller (1958), two numbers per 64-bit word: `[R, *shape]`. None is beyond 6.7."""
         normals = _fused_normals(self._now.device) if self._now.is_cuda else _normals
         pairs = normals(self._begin(purpose, index), self._golden, -(-prod(shape) // 2), dtype)
         return torch.cat(pairs, dim=1)[:, : prod(shape)].unflatten(1, tuple(shape))
@@ -77,18 +77,18 @@ def _normals(begin: Tensor, golden: Tensor, pairs: int, dtype: torch.dtype) -> t
 
 @cache
 def _fused_normals(device: torch.device) -> Normals:
-    """`_normals` in one kernel and not in thirty, each of which would read and write the GPU's memory."""
+    """Compile `_normals` into one kernel instead of thirty, each of which would read and write the GPU's memory."""
     fused = torch.compile(_normals, dynamic=False)
     try:
         fused(torch.zeros(2, dtype=torch.int64, device=device), torch.tensor(1, device=device), 3, torch.float32)
-    except Exception as error:  # no C compiler for PyTorch's, say
+    except Exception as error:  # for example, because PyTorch's compiler finds no C compiler
         say(f"noise is drawn slowly, because PyTorch cannot compile here ({str(error).splitlines()[0]})")
         return _normals
     return fused
 
 
 def _mixed(words: Tensor) -> Tensor:
-    """seeding.mixed, in place: the products of int64 wrap as those of uint64 do."""
+    """seeding.mixed, in place: products of int64 wrap like those of uint64."""
     for shift, factor in zip(SHIFTS, (*FACTORS, 1), strict=True):
         words ^= _shifted(words, shift)
         if factor != 1:
@@ -97,10 +97,10 @@ def _mixed(words: Tensor) -> Tensor:
 
 
 def _shifted(words: Tensor, shift: int) -> Tensor:
-    """A logical shift to the right."""
+    """Shift right, filling with zeros."""
     return (words >> shift).bitwise_and_((1 << (64 - shift)) - 1)
 
 
 def _signed(word: int) -> int:
-    """The int64 with the bits of a uint64."""
+    """Return the int64 with the bits of a uint64."""
     return word - (word >> 63 << 64)

@@ -14,10 +14,9 @@ from cbp_experiments.learners.step import Step
 
 @dataclass(frozen=True)
 class Dropout(Mechanism):
-    """In the forward pass of an update, sets each activation to 0 with probability `dropout`, and divides the rest by
-    1 - it.
+    """Sets activations to 0 with probability `dropout` in an update's forward pass; divides the rest by 1 - `dropout`.
 
-    The online accuracy is that of this pass. The metrics before a task see the whole network.
+    Online accuracy is measured in this pass. The metrics before a task are measured on the whole network.
     """
 
     dropout: float

@@ -16,17 +16,17 @@ from cbp_experiments.learners.optimizers import OPTIMIZERS, Optimizer
 from cbp_experiments.learners.perturbation import Perturbation
 from cbp_experiments.learners.replacement import UnitReplacement
 
-# The paper's mechanisms, in the order in which they act. Their keys are those of the learner: learner.weight_decay.
+# The paper's mechanisms, in the order in which they act. Their keys are keys of the learner: learner.weight_decay.
 MECHANISMS: tuple[type[Mechanism], ...] = (Dropout, WeightDecay, Perturbation, UnitReplacement)
 P = TypeVar("P", bound=Part)
 
 
 @dataclass(frozen=True)
 class Learner:
-    """One learner: the keys of its YAML, from which its parts are made. What each key is, the parts say.
+    """One learner: the keys of its YAML, from which it makes its parts. The parts document their keys.
 
-    optimizer, normalization: names of kinds, or of one of `others`. others: the parts that have keys under a name of
-    their own (learner.redo.threshold), by that name; in a YAML they are groups with a `_target_`.
+    optimizer, normalization: a built-in kind, or a name in `others`. others: the parts whose keys have a group of their
+    own (learner.redo.threshold), by the name of the group; in a YAML, a group with a `_target_`.
     Raises ConfigError on a bad value.
     """
 
@@ -54,7 +54,7 @@ class Learner:
     others: dict[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "learner"
-    groups: ClassVar[str] = "others"  # takes groups of keys under names of their own (training.job.build)
+    groups: ClassVar[str] = "others"  # the field that takes named groups of keys (training.job.build)
 
     def __post_init__(self) -> None:
         if not 0 < self.step_size < float("inf"):
@@ -87,20 +87,20 @@ class Learner:
 
     @cached_property
     def mechanisms(self) -> tuple[Mechanism, ...]:
-        """Those that are there, in the order in which they act: the paper's, then those of `others` as they come."""
+        """The mechanisms that are on, in the order in which they act: the paper's, then those in `others`."""
         own = [self._part(kind) for kind in MECHANISMS]
         return (*(part for part in own if part.on), *(p for p in self.others.values() if isinstance(p, Mechanism)))
 
     @property
     def parts(self) -> Iterator[tuple[str, Part]]:
-        """All parts that are there, each with what stands before its keys ("learner." or "learner.redo.")."""
+        """The parts in use, each with the prefix of its keys ("learner." or "learner.redo.")."""
         named = {id(part): f"learner.{name}." for name, part in self.others.items()}
         for part in (self.chosen_optimizer, self.chosen_normalization, *self.mechanisms):
             if part is not None:
                 yield named.get(id(part), "learner."), part
 
     def _all(self) -> Iterator[Part]:
-        """Every part that has its keys here, whether it is there or not; makes them, and so checks their values."""
+        """Make every part whose keys are here, in use or not; this checks their values."""
         yield self.chosen_optimizer
         yield from (self._part(kind) for kind in (*OPTIMIZERS.values(), *NORMALIZATIONS.values(), *MECHANISMS))
         if self.chosen_normalization:
@@ -116,14 +116,14 @@ class Learner:
         return part
 
     def _part(self, kind: type[P]) -> P:
-        """A part by the keys that it has here."""
+        """Make a part from its keys here."""
         try:
             return kind(**{key.name: getattr(self, key.name) for key in fields(kind)})
         except ConfigError as error:
             raise ConfigError(f"learner.{error}") from error
 
     def _refuse_keys_of_other_optimizers(self) -> None:
-        """Which would do nothing."""
+        """Raise ConfigError if keys of other optimizers are set, because they would do nothing."""
         own = {key.name for key in fields(self.chosen_optimizer)}
         neutral = {key.name: key.default for key in fields(self)}
         for optimizer, kind in OPTIMIZERS.items():

@@ -9,13 +9,13 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def cross_entropy(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `outputs [R, B, classes]` and labels `y [R, B]`: losses `[R, B]`, and whether each prediction is right."""
+    """Losses `[R, B]` of `outputs [R, B, classes]` for labels `y [R, B]`, and whether each prediction is right."""
     losses = F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
     return losses, outputs.detach().argmax(dim=2) == y
 
 
 def squared_error(outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Of `outputs [R, B, n]` and targets `y [R, B, n]`, or `[R, B]` for one output: losses `[R, B]`, twice."""
+    """Losses `[R, B]` of `outputs [R, B, n]` for targets `y [R, B, n]` (one output: `[R, B]`), and again as scores."""
     losses = (outputs - y.view(outputs.shape)).square().mean(dim=2)
     return losses, losses.detach()
 

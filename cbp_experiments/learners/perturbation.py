@@ -45,5 +45,5 @@ class Perturbing(Actor):
             parameter.add_(own.unflatten(1, parameter.shape[1:]), alpha=self.std)
 
     def noise(self, step: Step, count: int, dtype: torch.dtype) -> Tensor:
-        """N(0, 1) for all parameters of the network one after the other: `[R, count]`."""
+        """Draw N(0, 1) for all parameters of the network, one after the other: `[R, count]`."""
         return step.draws.normal("perturbation", 0, (count,), dtype)

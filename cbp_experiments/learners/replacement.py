@@ -21,7 +21,7 @@ from cbp_experiments.networks import fill
 class UnitReplacement(Mechanism):
     """Replaces the least useful mature units of each hidden layer, at a slow rate.
 
-    optimizer_state: what the optimizer forgets of a unit that is replaced (base.FORGET); None: as published, which is
+    optimizer_state: what the optimizer forgets about a replaced unit (base.FORGET). None: as published, that is,
     nothing for SGD, moments and count for Adam. reset_momentum: SGD forgets its velocity.
     """
 
@@ -30,7 +30,7 @@ class UnitReplacement(Mechanism):
     decay_rate: float  # of the running averages of activation and utility
     utility: str
     reset_momentum: bool
-    reset_normalization: bool  # statistics and parameters of a replaced unit are new
+    reset_normalization: bool  # reset the statistics and parameters of a replaced unit
     optimizer_state: str | None
 
     kind: ClassVar[str] = "replacement"
@@ -58,16 +58,19 @@ class UnitReplacement(Mechanism):
 
 
 class Replacing(Actor):
-    """State of hidden layer l, `[R, n]`: `utility_l` (u), `mean_activation_l` (f, both before bias correction) and
-    `age_l` (updates since the unit was new); `to_replace [R, layers]`, on the CPU, holds the fractions of units that
-    are due. `replaced` has those of the last update: (layer, units `[R, count]`), each run's least useful one first.
+    """Tracks the utility of units and replaces them.
+
+    State of hidden layer l, `[R, n]`: `utility_l` (u) and `mean_activation_l` (f), both before bias correction, and
+    `age_l` (updates since the unit was new). `to_replace [R, layers]`, on the CPU, holds the fractions of a unit that
+    are due. `replaced` lists the units replaced at the last update: (layer, units `[R, count]`), each run's least
+    useful one first.
     """
 
     def __init__(self, replacement: UnitReplacement, step: Step):
         super().__init__()
         self.replacement, self.forget = replacement, replacement.forgets(step.learner.chosen_optimizer)
         self.replaced: list[tuple[int, Tensor]] = []
-        self.observed = 0  # activations of a unit at an update
+        self.observed = 0  # number of activations of a unit at an update
         groups = step.network.units
         for layer, group in enumerate(groups):
             for name in ("utility", "mean_activation", "age"):
@@ -82,7 +85,7 @@ class Replacing(Actor):
             schedule.begin(self.state[f"age_{layer}"][0].long().tolist(), fractions[layer])
 
     def after_update(self, step: Step, hidden: list[Tensor]) -> None:
-        """Age, mean activation and utility (steps 1 to 4 of Algorithm 1)."""
+        """Update age, mean activation and utility (steps 1 to 4 of Algorithm 1)."""
         decay = self.replacement.decay_rate
         for layer, group in enumerate(step.network.units):
             h = group.observed(hidden[layer])
@@ -108,10 +111,10 @@ class Replacing(Actor):
                 self.replaced.append((layer, units))
 
     def _least_useful(self, step: Step, layer: int, count: int) -> Tensor:
-        """The mature units of smallest bias-corrected utility in order: `[R, count]`.
+        """Return the mature units with the smallest bias-corrected utility, smallest first: `[R, count]`.
 
-        The first activation of a unit is its own mean: with one example and one position an update, the adaptable
-        contribution of a unit of age 1 is 0, and rounding must not rank it.
+        A unit's first activation is its own mean. With one example and one position per update, the adaptable
+        contribution of a unit of age 1 is therefore 0, and rounding must not rank it.
         """
         age, utility = self.state[f"age_{layer}"], self.state[f"utility_{layer}"]
         if self.replacement.utility == "random":
@@ -125,8 +128,11 @@ class Replacing(Actor):
 
 
 class Schedule:
-    """When how many units of a layer are due: it depends on how many are mature, not on which, and so is the same for
-    all runs and known without asking their device."""
+    """When units of a layer are due, and how many.
+
+    This depends on how many units are mature, not on which, so it is the same for all runs and needs no value from the
+    device.
+    """
 
     def __init__(self, replacement: UnitReplacement, mature_units_only: bool, ages: Sequence[int]):
         self.rate, self.threshold = replacement.replacement_rate, replacement.maturity_threshold
@@ -134,13 +140,13 @@ class Schedule:
         self.begin(ages, 0.0)
 
     def begin(self, ages: Sequence[int], fraction: float) -> None:
-        """`ages` of a run's units, in any order; `fraction`: of a unit that is due already."""
+        """Start from the `ages` of a run's units, in any order, and the `fraction` of a unit that is already due."""
         self.units, self.fraction, self.updates = len(ages), fraction, 0
         self.born = deque(sorted(-age for age in ages if age <= self.threshold))  # updates, counted from now
         self.mature = self.units - len(self.born)
 
     def due(self) -> int:
-        """After one more update: how many mature units to replace now."""
+        """Count one more update; return how many mature units to replace now."""
         self.updates += 1
         while self.born and self.updates - self.born[0] > self.threshold:
             self.born.popleft()

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class Step:
-    """Forward, backward, update: a network, its optimizer, and the actors of the mechanisms around it.
+    """Forward, backward, update: a network, its optimizer, and the actors of the learner's mechanisms.
 
-    `draws` are their random numbers. An update has two halves: `learn` does the same at every update, without asking
-    the device for anything, so that a CUDA graph may hold it; `between_updates` is what comes after it, at some updates
-    only.
+    `draws` gives the actors random numbers. An update has two halves: `learn` does the same at every update and reads
+    nothing back from the device, so that a CUDA graph can capture it; `between_updates` follows, for work that happens
+    only at some updates.
     """
 
     def __init__(self, learner: Learner, network: StackedNetwork, objective: str = "cross_entropy"):
-        """The learner's normalization becomes the network's, and its parameters are learned, too.
+        """Give the network the learner's normalization, whose parameters are learned, too.
 
-        objective: one of objectives.LOSSES.
+        objective: a key of objectives.LOSSES.
         """
         self.learner, self.network, self.loss = learner, network, LOSSES[objective]
         if normalization := learner.chosen_normalization:
@@ -39,16 +39,16 @@ class Step:
         self.actors = [mechanism.actor(self) for mechanism in learner.mechanisms]
 
     def begin_task(self, keys: Sequence[int], updates: int = 0) -> None:
-        """`keys[r]`: seeding.task_key of run r; `updates` of the task are made already."""
+        """Start a task. `keys[r]`: seeding.task_key of run r; `updates` updates of the task are already made."""
         self.draws.begin_task(keys, updates)
         for actor in self.actors:
             actor.begin_task(self)
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Learn from `x [R, B, inputs]`, `y [R, B]`: -> the loss `[R]`, and the sum of the examples' scores `[R]`.
+        """Learn from `x [R, B, inputs]`, `y [R, B]`. Returns the loss `[R]` and the sum of the examples' scores `[R]`.
 
-        That is the number of right predictions, or the sum of squared errors. Both are of the prediction made before
-        the update (online accuracy).
+        The scores add up to the number of right predictions or to the sum of squared errors. Loss and scores are those
+        of the predictions before the update (online accuracy).
         """
         outcome = self.learn(x, y)
         self.between_updates()
@@ -83,11 +83,13 @@ class Step:
         chosen: Tensor | None = None,
         normalization: bool = True,
     ) -> None:
-        """Make the `units [R, K]` of a hidden layer new: fresh weights in, bias 0, weights out 0; normalization new.
+        """Reset the `units [R, K]` of a hidden layer: fresh weights in, bias 0, weights out 0, new normalization.
 
-        forget: what the optimizer forgets of them (base.FORGET). chosen: bool `[R, K]`, those of `units` that are
-        meant; all by default. purpose: a name for the draws, one a mechanism; unit k of each run takes the k-th part of
-        them. Call it from the input to the output: a weight between units of two layers is as the later call leaves it.
+        forget: what the optimizer forgets about them (base.FORGET). chosen: bool `[R, K]`, which of `units` to reset;
+        all by default. purpose: names the draws, one name per mechanism; unit k of each run takes the k-th part of
+        them. normalization: False keeps the units' normalization.
+
+        Reset layers from input to output: a weight between two reset units is as the later call leaves it.
         """
         group = self.network.units[layer]
         into, own, out = group.incoming(units), group.own(units), group.outgoing(units)
@@ -103,6 +105,6 @@ class Step:
             self.optimizer.reset(parameter, where, forget, chosen)
 
     def fresh_weights(self, layer: int, shape: Sequence[int], purpose: str) -> Tensor:
-        """Weights into units of a hidden layer as they start, float64 `[R, *shape]`; `shape` is (count, ...)."""
+        """Draw initial weights into units of a hidden layer: float64 `[R, *shape]`; `shape` is (count, ...)."""
         bound = self.network.units[layer].bound
         return self.draws.uniform(purpose, layer, shape).mul_(2 * bound).sub_(bound)

@@ -1,8 +1,8 @@
-"""How useful a unit is at one update: the utilities of the paper and its preprint, and those of their ablations.
+"""Utilities of a unit at one update: those of the paper and its preprint, and of their ablations.
 
-Each takes of a hidden layer: activations `h [R, B, n, P]` at P positions (P = 1 where a layer has none), their running
-mean `[R, n]`, and the mean |w| of each unit's weights, incoming `[R, n]` and outgoing `[R, n, P]`. It gives `[R, n]`,
-and 0 where it would divide by incoming weights that are all 0.
+Each function takes a hidden layer's activations `h [R, B, n, P]` at P positions (P = 1 in a layer without positions),
+their running mean `[R, n]`, and the mean |w| of each unit's incoming weights `[R, n]` and outgoing weights `[R, n, P]`.
+It returns `[R, n]`, with 0 where it would divide by incoming weights that are all 0.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def weight(h: Tensor, mean_activation: Tensor, incoming: Tensor, outgoing: Tenso
 
 
 def weighted(activity: Tensor, outgoing: Tensor) -> Tensor:
-    """The mean of `activity [R, B, n, P]` over examples and positions, each of these weighted: `[R, n]`."""
+    """Mean of `activity [R, B, n, P]` over examples and positions, each position times its `outgoing`: `[R, n]`."""
     if outgoing.shape[2] == 1:
         return activity.mean(dim=(1, 3)) * outgoing.squeeze(2)
     return (activity.mean(dim=1) * outgoing).mean(dim=2)
@@ -40,5 +40,5 @@ UTILITIES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {
     "contribution": contribution,
     "adaptation": adaptation,
     "weight": weight,
-    "random": weight,  # tracked, but units are ranked by numbers drawn when one is due
+    "random": weight,  # tracked, but units are ranked by random numbers drawn when one is due
 }

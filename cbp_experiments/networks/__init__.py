@@ -1,4 +1,4 @@
-"""Networks: architectures (what a configuration names), and R copies of one side by side."""
+"""Networks: architectures, which a configuration names, and R copies of one side by side."""
 
 from cbp_experiments.networks.activations import ACTIVATIONS, Activation, activation
 from cbp_experiments.networks.base import Architecture, ForwardHook, Normalizer, StackedNetwork

@@ -15,8 +15,8 @@ from cbp_experiments.errors import ConfigError
 class Activation(NamedTuple):
     """An activation function, `[R, B, n] -> [R, B, n]`.
 
-    gain: of the initial weights (torch.nn.init.calculate_gain). halves: it makes two activations of each unit, and puts
-    out all first ones, then all second ones, `[R, B, 2 n]`.
+    gain: for the initial weights (torch.nn.init.calculate_gain). halves: it makes two activations of each unit and
+    returns all first ones, then all second ones: `[R, B, 2 n]`.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -29,7 +29,7 @@ def crelu(z: Tensor) -> Tensor:
     return torch.cat([torch.relu(z), torch.relu(-z)], dim=2)
 
 
-# ELU and swish, which calculate_gain does not know, take ReLU's.
+# ELU and swish, which calculate_gain does not know, use ReLU's gain.
 ACTIVATIONS = {
     "relu": Activation(torch.relu, 2**0.5),
     "leaky_relu": Activation(F.leaky_relu, (2 / (1 + 0.01**2)) ** 0.5),
@@ -43,9 +43,9 @@ ACTIVATIONS = {
 
 @cache
 def activation(name: str) -> Activation:
-    """One of ACTIVATIONS, or a function (or an Activation) of the user's own as package.module.name.
+    """Return one of ACTIVATIONS, or the user's own function or Activation, named as package.module.name.
 
-    Raises ConfigError where there is none.
+    Raises ConfigError if there is none, or if it cannot be used.
     """
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]
@@ -56,7 +56,7 @@ def activation(name: str) -> Activation:
         found = get_object(name)
         made = found if isinstance(found, Activation) else Activation(found)
         shape = made.function(torch.zeros(2, 3, 4)).shape
-    except Exception as error:  # importing and calling runs any code
+    except Exception as error:  # importing and calling it may raise anything
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"network.activation={name} cannot be used: {problem}") from error
     if shape != (2, 3, 8 if made.halves else 4):

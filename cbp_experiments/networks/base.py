@@ -1,4 +1,4 @@
-"""What every network offers: an architecture, and R independent copies of it, advanced together."""
+"""Interface of the networks: an architecture, and R independent copies of it that advance together."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
@@ -11,15 +11,15 @@ from cbp_experiments.networks.units import Where, groups
 
 
 class ForwardHook(Protocol):
-    """What may act in the forward pass (learners.base.Actor)."""
+    """Acts in the forward pass (learners.base.Actor)."""
 
     def activations(self, layer: int, h: Tensor) -> Tensor: ...
 
 
 class Normalizer(Protocol):
-    """What turns the weighted sums of a hidden layer into what it activates (learners.normalizations.Normalizer).
+    """Turns a hidden layer's weighted sums into its activation function's input (learners.normalizations.Normalizer).
 
-    parameters: by layer, those that are learned, each `[R, n]`. state: saved in checkpoints, tensors `[R, ...]`.
+    parameters: the learned parameters of each layer, each `[R, n]`. state: saved in checkpoints, tensors `[R, ...]`.
     """
 
     parameters: list[list[Tensor]]
@@ -31,32 +31,32 @@ class Normalizer(Protocol):
 
 
 class Architecture(Protocol):
-    """The dataclass that a configuration's `network` names. Nothing of it depends on the learner."""
+    """The dataclass that a configuration's `network` names. It does not depend on the learner."""
 
     fills_a_core: ClassVar[bool]
-    """Whether an update of one run keeps a core busy, so that a CPU had better train each run by itself."""
+    """Whether an update of one run keeps a core busy, so that a CPU should train each run separately."""
 
     @property
     def width(self) -> int: ...
 
     @property
     def depth(self) -> int:
-        """Hidden layers."""
+        """Number of hidden layers."""
 
     def describe(self, inputs: int, classes: int) -> str:
-        """A few words for the user. Raises ConfigError if the network cannot take so many inputs."""
+        """Describe the network in a few words. Raises ConfigError if it cannot take this number of inputs."""
 
     def weight_count(self, inputs: int, classes: int) -> int:
-        """Weights of one run, without biases."""
+        """Number of weights of one run, without biases."""
 
     def bounds(self, inputs: int, classes: int) -> list[float]:
         """Weights of layer l start in +-bounds[l]; replaced units draw theirs from the same range."""
 
     def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
-        """One float64 array a layer, drawn from generators keyed by seed and layer."""
+        """One float64 array per layer, drawn from generators keyed by seed and layer."""
 
     def initial_biases(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
-        """One float64 array `[out]` a layer."""
+        """One float64 array `[out]` per layer."""
 
     def stack(
         self,
@@ -66,24 +66,24 @@ class Architecture(Protocol):
         device: torch.device,
         dtype: torch.dtype,
     ) -> "StackedNetwork":
-        """The networks of all runs side by side; `weights[r][l]` and `biases[r][l]` are those of run r's layer l.
+        """Put the networks of all runs side by side; `weights[r][l]` and `biases[r][l]` belong to run r's layer l.
 
-        bounds: as `bounds` gives them.
+        bounds: the result of `bounds`.
         """
 
 
 class StackedNetwork:
     """R networks side by side: `weights[l] [R, ...]`, `biases[l] [R, n]`; a learner may set `normalization`.
 
-    This class has fully connected layers, weights `[R, in, out]`; a subclass says what else a layer may be. `units[l]`
-    are those of hidden layer l, by which mechanisms find and reset them.
+    This class has fully connected layers with weights `[R, in, out]`; a subclass may add other kinds of layers.
+    Mechanisms find and reset the units of hidden layer l through `units[l]`.
     """
 
     mature_units_only = True
-    """CBP's count of units that are due grows by rate x mature units; False: x all units, once any is mature."""
+    """CBP's count of due units grows by rate x mature units. False: by rate x all units, once any is mature."""
 
     channels_last = 0
-    """Channels of the images that `forward` takes fastest as `[R, B, channels, side, side]` in channels-last memory."""
+    """Image channels, if `forward` is fastest with `[R, B, channels, side, side]` in channels-last memory; else 0."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class StackedNetwork:
         *,
         halves: bool = False,
     ):
-        """bounds: weights of layer l are drawn from +-bounds[l]. halves: as `units.Units` has it."""
+        """Stack the runs. bounds: weights of layer l are drawn from +-bounds[l]. halves: as in `units.Units`."""
         self.weights, self.biases = (
             [torch.from_numpy(np.stack(layer)).to(device, dtype).requires_grad_() for layer in zip(*runs, strict=True)]
             for runs in (weights, biases)
@@ -105,20 +105,20 @@ class StackedNetwork:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Weight and bias of each layer in turn; then those of the normalization, kind by kind."""
+        """Weight and bias of each layer in turn, then the parameters of the normalization, kind by kind."""
         own = [p for pair in zip(self.weights, self.biases, strict=True) for p in pair]
         return own + [p for kind in zip(*self.of_normalization, strict=True) for p in kind]
 
     @property
     def of_normalization(self) -> list[list[Tensor]]:
-        """The parameters `[R, n]` of the normalization by hidden layer; none if there is no normalization."""
+        """The normalization's parameters `[R, n]`, by hidden layer; empty without a normalization."""
         return self.normalization.parameters if self.normalization else []
 
     def forward(self, x: Tensor, mechanisms: Sequence[ForwardHook] | None = None) -> tuple[Tensor, list[Tensor]]:
-        """`x [R, B, in]` -> logits `[R, B, classes]` and the activations `[R, B, n, ...]` of each hidden layer.
+        """Map `x [R, B, in]` to logits `[R, B, classes]` and the activations `[R, B, n, ...]` of each hidden layer.
 
-        With the `mechanisms` of a learner, which act on the activations, this is the pass that makes an update. With
-        None it is the bare network, normalized by the statistics gathered so far.
+        With a learner's `mechanisms`, which act on the activations, this is the forward pass of an update. With None it
+        is the bare network, normalized by the statistics gathered so far.
         """
         hidden: list[Tensor] = []
         for layer, bias in enumerate(self.biases[:-1]):

@@ -18,16 +18,16 @@ from cbp_experiments.seeding import generator
 
 COLOURS = 3
 KERNELS = (5, 3, 3)  # sides; each convolution is followed by 2x2 max-pooling
-SMALLEST = 24  # pixels along a side that leave one position after the last pooling
+SMALLEST = 24  # smallest side in pixels: it leaves one position after the last pooling
 
 
 @dataclass(frozen=True)
 class ConvNet:
     """Three convolutions, each with ReLU and 2x2 max-pooling (stride 2), and two fully connected hidden layers, ReLU.
 
-    `width` units in the fully connected layers and filters in the last convolution, a quarter of it in the first and
-    a half in the second: 32, 64, 128, 128, 128 with the paper's width of 128. Inputs are the pixels of square images,
-    `[3, side, side]`. Initialized as PyTorch does by default: weights and biases uniform in +-1/sqrt(fan_in).
+    The fully connected layers have `width` units; the convolutions have width / 4, width / 2 and width filters. With
+    the paper's width of 128: 32, 64, 128, 128, 128. Inputs are the pixels of square images, `[3, side, side]`.
+    Initialized as PyTorch does by default: weights and biases uniform in +-1/sqrt(fan_in).
     """
 
     width: int = 128
@@ -41,7 +41,7 @@ class ConvNet:
             raise ConfigError(f"network.width of a convolutional network must be a multiple of 4, got {self.width}")
 
     def shapes(self, inputs: int, classes: int) -> list[tuple[int, ...]]:
-        """Of each layer's weight: `[out, in, side, side]` of a convolution, `[in, out]` of a fully connected layer."""
+        """Shapes of the weights: `[out, in, side, side]` of a convolution, `[in, out]` of a fully connected layer."""
         filters = [COLOURS, self.width // 4, self.width // 2, self.width]
         units = [self.width * positions(inputs), self.width, self.width, classes]
         convolutions = [(n, c, k, k) for (c, n), k in zip(pairwise(filters), KERNELS, strict=True)]
@@ -88,17 +88,17 @@ class ConvNet:
 
 
 class StackedConvNet(StackedNetwork):
-    """R convolutional networks side by side, as one of R groups of filters.
+    """R convolutional networks side by side, computed as one network with R groups of filters.
 
     `weights[l]` is `[R, out, in, side, side]` in the convolutions and `[R, in, out]` after them; activations are
     `[R, B, filters, height, width]` and `[R, B, units]`.
     """
 
-    mature_units_only = False  # as the published runs on this network
+    mature_units_only = False  # like the published runs on this network
 
     @cached_property
     def space(self) -> dict[Any, Tensor]:
-        """What pooling keeps from one update to the next (`pooled_relu`): no part of a run's state."""
+        """Memory that pooling reuses from one update to the next (`pooled_relu`); not part of a run's state."""
         return {}
 
     @property
@@ -115,7 +115,7 @@ class StackedConvNet(StackedNetwork):
             side = isqrt(x.shape[2] // COLOURS)
             x = x.unflatten(2, (COLOURS, side, side))
         maps = side_by_side(x)
-        if len(x) == 1:  # channels last stay so through the layers, and pooling is vectorized over them
+        if len(x) == 1:  # the layers keep channels last, and pooling is vectorized over them
             maps = maps.contiguous(memory_format=torch.channels_last)
         weight = self.weights[layer].flatten(0, 1)
         z = F.conv2d(maps, weight, None if bias is None else bias.flatten(), groups=len(x))
@@ -128,7 +128,7 @@ class StackedConvNet(StackedNetwork):
 
 
 def positions(inputs: int) -> int:
-    """Positions of a filter of the last convolution, after its pooling. Raises ConfigError on unsuitable inputs."""
+    """Positions of a filter of the last convolution, after pooling. Raises ConfigError on unsuitable inputs."""
     side = isqrt(inputs // COLOURS)
     if inputs != COLOURS * side**2 or side < SMALLEST:
         raise ConfigError(

@@ -16,7 +16,7 @@ from cbp_experiments.seeding import generator
 
 @dataclass(frozen=True)
 class MLP:
-    """Fully connected network (paper, Online Permuted MNIST) of `depth` hidden layers; depth 0 is a linear learner."""
+    """Fully connected network (paper, Online Permuted MNIST) with `depth` hidden layers; depth 0: a linear learner."""
 
     width: int = 2000
     depth: int = 3
@@ -37,7 +37,7 @@ class MLP:
         return [inputs, *[self.width] * self.depth, classes]
 
     def shapes(self, inputs: int, classes: int) -> list[tuple[int, int]]:
-        """`[in, out]` of each layer's weight; of activations in halves, each unit is two inputs of the next layer."""
+        """`[in, out]` of each layer's weight. With activations in halves, each unit is two inputs of the next layer."""
         sizes, per_unit = self.sizes(inputs, classes), 2 if activation(self.activation).halves else 1
         return [(n if layer == 0 else per_unit * n, m) for layer, (n, m) in enumerate(pairwise(sizes))]
 
@@ -48,12 +48,12 @@ class MLP:
         return sum(a * b for a, b in self.shapes(inputs, classes))
 
     def bounds(self, inputs: int, classes: int) -> list[float]:
-        """Kaiming uniform."""
+        """Bounds of Kaiming uniform weights."""
         gains = [activation(self.activation).gain] * self.depth + [1.0]
         return [gain * (3 / n) ** 0.5 for gain, (n, _) in zip(gains, self.shapes(inputs, classes), strict=True)]
 
     def initial_weights(self, seed: int, inputs: int, classes: int) -> list[np.ndarray]:
-        """One float64 array `[in, out]` a layer."""
+        """One float64 array `[in, out]` per layer."""
         layers = zip(self.shapes(inputs, classes), self.bounds(inputs, classes), strict=True)
         return [
             generator(seed, "weights", layer).uniform(-bound, bound, shape)
@@ -86,7 +86,7 @@ class StackedMLP(StackedNetwork):
         device: torch.device,
         dtype: torch.dtype,
     ):
-        """`weights[r][l]` is the initial weight `[in, out]` of run r's layer l; the rest as `StackedNetwork` has it."""
+        """`weights[r][l]` is the initial weight `[in, out]` of run r's layer l; the rest as in `StackedNetwork`."""
         self.activation = activation(architecture.activation)
         super().__init__(weights, biases, bounds, device, dtype, halves=self.activation.halves)
 

@@ -12,10 +12,10 @@ FEW = 8  # channels: with fewer, PyTorch is as fast
 
 
 def pooled_relu(z: Tensor, space: dict[Any, Tensor]) -> Tensor:
-    """`[B, n, height, width]` -> `[B, n, height // 2, width // 2]`: pooled first, a quarter is left for ReLU.
+    """Pool `[B, n, height, width]` to `[B, n, height // 2, width // 2]`, then apply ReLU to the quarter that is left.
 
-    `space` keeps the memory of the largest gradients from one backward pass to the next: asking the system for it
-    again takes longer than filling it.
+    `space` keeps the memory for the gradient of `z` from one backward pass to the next, because asking the system for
+    it again takes longer than filling it.
     """
     if z.device.type != "cpu" or z.shape[1] < FEW or not z.is_contiguous(memory_format=torch.channels_last):
         return torch.relu(F.max_pool2d(z, 2))
@@ -23,7 +23,7 @@ def pooled_relu(z: Tensor, space: dict[Any, Tensor]) -> Tensor:
 
 
 class _PooledReLU(torch.autograd.Function):
-    """On a CPU, channels last, with PyTorch's values and gradients. Of z only the winners' places are kept."""
+    """Pools on a CPU, channels last, with PyTorch's values and gradients. It keeps the winners' positions, not z."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, space: dict[Any, Tensor]) -> Tensor:

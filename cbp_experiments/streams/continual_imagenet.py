@@ -1,4 +1,4 @@
-"""Continual ImageNet (paper, Methods): every task is to tell the images of two classes apart."""
+"""Continual ImageNet (paper, Methods): in every task, the learner tells the images of two classes apart."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -18,10 +18,10 @@ class ContinualImageNet:
     """The stream's configuration: `load` reads the images.
 
     `source` is "imagenet" (the cache that cbp-prepare-imagenet makes under `root`), "cifar100" (downloaded into `root`
-    when missing) or "synthetic" (`synthetic_classes` of them). A task presents the first `train_images` of each of two
-    classes, all of them once an epoch, in mini-batches of `batch_size`; the next `test_images` are for testing.
-    `pairs`: classes are drawn without replacement, and paired again ("fresh") or as before ("repeated", as in the
-    published code) once all have been presented. Raises ConfigError on a bad value.
+    if missing) or "synthetic" (`synthetic_classes` of them). A task presents the first `train_images` of each of two
+    classes, all of them once per epoch, in mini-batches of `batch_size`; the next `test_images` are for testing.
+    `pairs`: classes are drawn without replacement. Once all have been presented, they form new pairs ("fresh") or the
+    same pairs again ("repeated", as in the published code). Raises ConfigError on a bad value.
     """
 
     tasks: int
@@ -55,7 +55,7 @@ class ContinualImageNet:
             )
 
     def load(self) -> "ClassPairs":
-        """Read the images. Raises ConfigError when they are missing, damaged or too few."""
+        """Read the images. Raises ConfigError if they are missing, damaged or too few."""
         wanted = self.train_images + self.test_images
         found = load_images(self.source, self.root, synthetic_classes=self.synthetic_classes, synthetic_images=wanted)
         classes, images = found.images.shape[:2]
@@ -81,9 +81,10 @@ class ContinualImageNet:
 
 @dataclass(eq=False)
 class ClassPairs:
-    """The stream over any images by class: `by_class [classes, images, features]`; see `base.Stream`.
+    """A stream of any images sorted by class: `by_class [classes, images, features]`; see `base.Stream`.
 
-    Rows of a task: the training images of its two classes, then their test images. The output layer is new in each.
+    The rows of a task are the training images of its two classes, then their test images. Each task has a new output
+    layer.
     """
 
     by_class: np.ndarray
@@ -104,11 +105,11 @@ class ClassPairs:
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each image, before tasks give labels of their own."""
+        """The class of each image; tasks have their own labels."""
         return np.repeat(np.arange(len(self.by_class)), self.by_class.shape[1])
 
     def pair(self, seed: int, task: int) -> tuple[int, int]:
-        """The classes of a task, labelled 0 and 1. An odd class is left over in each pass over the classes."""
+        """Return a task's two classes, labelled 0 and 1. With an odd number of classes, each pass leaves one out."""
         number, place = divmod(task, len(self.by_class) // 2)
         drawn = generator(seed, "classes", number if self.fresh else 0).permutation(len(self.by_class))
         return int(drawn[2 * place]), int(drawn[2 * place + 1])

@@ -1,4 +1,4 @@
-"""Fetch a data set's file with torchvision's download: whole or not at all, and one line when it does not work."""
+"""Download a data set's file with torchvision: completely or not at all, and with a one-line error if it fails."""
 
 import io
 import socket
@@ -10,15 +10,16 @@ from tempfile import TemporaryDirectory
 
 from cbp_experiments.errors import ConfigError
 
-NETWORK_TIMEOUT = 30.0  # seconds without an answer; torchvision itself would wait for as long as the system does
+NETWORK_TIMEOUT = 30.0  # seconds without an answer; torchvision itself would wait as long as the system does
 Addresses = Callable[[], tuple[Sequence[str], str]]
 
 
 def download(target: Path, addresses: Addresses, *, missing: str, put: str, instead: str) -> Path:
-    """Fetch `target`, whose name the addresses end in, and return it.
+    """Download `target` and return it. The addresses end in its name.
 
-    `addresses` gives the URLs, tried in turn, and the md5 of the file; it may import torchvision, which takes seconds.
-    Raises ConfigError, put together from what is `missing`, what the user may `put` where, and what to do `instead`.
+    `addresses` returns the URLs, which are tried in turn, and the md5 of the file; it may import torchvision, which
+    takes seconds. Raises ConfigError, which says what is `missing`, what the user may `put` where, and what to do
+    `instead`.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -38,12 +39,12 @@ def download(target: Path, addresses: Addresses, *, missing: str, put: str, inst
 
 
 def one_line(error: Exception) -> str:
-    """The error's text, in one line."""
+    """Return the error's text in one line."""
     return " ".join(str(error).split())
 
 
 def _fetch(urls: Sequence[str], md5: str, folder: str) -> None:
-    """torchvision's own download, from the first of the addresses that answers; without its noise."""
+    """Download quietly with torchvision, from the first address that works."""
     from torchvision.datasets import utils
 
     failures: list[Exception] = []

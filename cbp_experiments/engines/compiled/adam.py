@@ -1,12 +1,13 @@
 """Adam compiled: learners/optimizers/adam.py for one run at mini-batch 1.
 
-The rows of inputs that are 0 have no gradient, yet their weights move on as the moments decay. Nobody reads them, so
-they catch up when their input is next not 0: in all updates since, by the steps that they would have taken one by one
-(the same but for rounding), of which those after the first `fade` are left out (updates_to_fade). Where every weight is
-needed after every update no row waits: for utilities it still rests once faded, under weight decay it never does.
+Rows of inputs that are 0 have no gradient, but their weights keep moving while the moments decay. These weights are not
+read, so they catch up when their input is next not 0: they take the steps of all updates since then together (equal up
+to rounding), without those after the first `fade`, which are negligible (updates_to_fade). If every weight is needed
+after every update, no row waits: with utilities, a row still rests once it has faded; under weight decay, it never
+does.
 
-In place of the second moment v its root is kept: that is what the waiting weights move by. Their moments decay later
-than they move, in the update that ends the waiting, which reads them anyway.
+The root of the second moment v is kept instead of v, because waiting weights move by the root. The moments of waiting
+weights decay later than the weights move: in the update that ends the wait, which reads the moments anyway.
 """
 
 from typing import Any
@@ -54,7 +55,7 @@ def build(part: optimizers.Adam, learner: Learner, network: Network) -> AdamArra
     return AdamArrays(
         step_size=dtype.type(learner.step_size),
         eager=eager,
-        fade=CHUNK if decay else fade,  # whose gradient is never 0
+        fade=CHUNK if decay else fade,  # with decay, no gradient is 0
         betas=np.array([beta1, 1 - beta1, beta2, 1 - beta2], dtype),
         constants=np.array([part.epsilon, decay, SMALLEST], dtype),
         paired=not eager and part.epsilon > SMALLEST**0.5,
@@ -88,7 +89,7 @@ def gradients_themselves(adam: AdamArrays, run: RunArrays) -> Any:
 @begin_step.of(AdamArrays)
 @inlined
 def age_corrections(adam: AdamArrays, run: RunArrays) -> None:
-    """1 - beta^t, one update later, and its inverses; a note of those of the oldest weights."""
+    """Age 1 - beta^t and its inverses by one update; record the rates and bends of the oldest weights."""
     one = adam.betas.dtype.type(1)
     for layer in range(adam.correction1.shape[0]):
         for i in range(adam.correction1.shape[1]):
@@ -116,7 +117,7 @@ def update_weights(adam: AdamArrays, run: RunArrays, parts: Parts, layer: int) -
 
 @jit
 def update_matrix(adam: AdamArrays, network: Network, scratch: Scratch, layer: int) -> None:
-    """The weights of a layer, and what comes back to its active inputs."""
+    """Update the weights of a layer; write what goes back to its active inputs to `scratch.back`."""
     gradient, step_size, number = scratch.step[layer + 1], adam.step_size, scratch.step.dtype.type
     zero, keep1, keep2 = number(0), adam.powers[0, 1], adam.powers[1, 1]
     rows, x, back, last = scratch.rows[layer], scratch.x[layer], scratch.back, adam.last[layer]
@@ -155,7 +156,7 @@ def update_values(
 @before_reading.of(AdamArrays)
 @inlined
 def catch_up_rows(adam: AdamArrays, run: RunArrays, layer: int, rows: np.ndarray, count: int) -> None:
-    """The weights; their moments follow in the update."""
+    """Bring the weights of these rows up to date; their moments follow in the update."""
     catch_up(adam, run.network, layer, rows, count)
 
 
@@ -174,7 +175,7 @@ def catch_up(adam: AdamArrays, network: Network, layer: int, rows: np.ndarray, c
 @settle.of(AdamArrays)
 @inlined
 def catch_up_all(adam: AdamArrays, run: RunArrays, parts: Parts) -> None:
-    """Bring all rows up to date, and count anew: nothing is left that a checkpoint would have to keep."""
+    """Bring all rows up to date and restart the counts, so that a checkpoint needs no record of waiting rows."""
     network, smallest = run.network, adam.constants[2]
     zero = smallest * 0
     for layer in range(len(network.starts)):
@@ -195,7 +196,7 @@ def catch_up_all(adam: AdamArrays, run: RunArrays, parts: Parts) -> None:
 @forget_unit.of(AdamArrays)
 @inlined
 def forget_moments(adam: AdamArrays, run: RunArrays, layer: int, unit: int) -> None:
-    """Those of its weights and its bias, and their counts of updates."""
+    """Forget the moments of a unit's weights and bias, and their counts of updates."""
     network = run.network
     n = network.strides[layer + 1]
     for i in range(network.sizes[layer]):

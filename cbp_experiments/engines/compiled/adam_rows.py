@@ -1,6 +1,6 @@
 """Adam's arithmetic on rows of weights: an update, and the steps of a row that waited.
 
-All is inlined: a call that passes all arrays of Adam takes as long as a hundred weights.
+Everything is inlined: a call that passes all of Adam's arrays takes as long as a hundred weights.
 """
 
 from typing import Any, NamedTuple
@@ -13,19 +13,20 @@ from cbp_experiments.engines.compiled.structures import SMALLEST
 
 @compiles_in(3.6)
 class AdamArrays(NamedTuple):
-    """Moments lie as the weights and biases do.
+    """Hyperparameters, moments and work space. Moments are laid out like the weights and biases.
 
-    The corrections 1 - beta^t, as moving averages of 1, belong to units and not to weights: a weight is as old as the
-    younger of the two units it joins. Row l is layer l's inputs, so that inputs and outputs of the network have rows.
-    Without replacement all weights are as old as the network: `[1, 1]` corrections, and the rest of the inverses is 0.
+    The corrections 1 - beta^t, kept as moving averages of 1, belong to units, not to weights: a weight is as old as the
+    younger of the two units it joins. Row l is layer l's inputs, so that inputs and outputs of the network have rows,
+    too. Without replacement, all weights are as old as the network: corrections are `[1, 1]`, and the other inverses
+    are 0.
     """
 
     step_size: Any  # of the weights' dtype
     eager: bool  # rows whose input is 0 are updated at once, until they have faded
-    fade: int  # updates without gradient after which a row has come to rest (updates_to_fade)
+    fade: int  # updates without gradient after which a row rests (updates_to_fade)
     betas: np.ndarray  # float [4]: beta1, 1 - beta1, beta2, 1 - beta2
     constants: np.ndarray  # float [3]: epsilon, weight decay, the smallest moment that is kept
-    paired: bool  # all weights are equally old, and epsilon^2 is a float: two rows share a division
+    paired: bool  # all weights are equally old, and epsilon^2 does not underflow: two rows share a division
     powers: np.ndarray  # float [2, the most updates of a call + 1]: beta1^k, beta2^k (powers)
     first: np.ndarray
     root: np.ndarray  # of the second moment
@@ -34,15 +35,15 @@ class AdamArrays(NamedTuple):
     correction1: np.ndarray  # float [L + 1, largest stride]
     correction2: np.ndarray
     inverse1: np.ndarray  # float [L + 1, largest stride]: 1 / (1 - beta1^t)
-    inverse2: np.ndarray  # likewise, 1 / sqrt(1 - beta2^t)
+    inverse2: np.ndarray  # float [L + 1, largest stride]: 1 / sqrt(1 - beta2^t)
     updates: np.ndarray  # int64 [1]: since all rows were up to date
-    last: np.ndarray  # int64 [L, largest stride]: the last of these in which a row's input was not 0
+    last: np.ndarray  # int64 [L, largest stride]: the last of these updates in which a row's input was not 0
     rates: np.ndarray  # float [the most updates of a call]: step size / (1 - beta1^t) of the oldest weights
-    bends: np.ndarray  # likewise, 1 / sqrt(1 - beta2^t)
-    sums: np.ndarray  # float64 [5, the most updates of a call] (sum_steps), or [5, 0] where they would not do
+    bends: np.ndarray  # float [the most updates of a call]: 1 / sqrt(1 - beta2^t) of the oldest weights
+    sums: np.ndarray  # float64 [5, the most updates of a call] (sum_steps), or [5, 0] if they are not used
     ages: np.ndarray  # float64 [2, fade] (ages)
     parts: np.ndarray  # float64 [fade]: work space
-    negligible: float  # half of the dtype's epsilon, less the rounding of sums
+    negligible: float  # half of the dtype's epsilon, minus the rounding of sums
     moved: np.ndarray  # float [largest stride]: work space
 
     def begin_task(self, key: int) -> None:
@@ -56,13 +57,13 @@ class AdamArrays(NamedTuple):
 
 
 def updates_to_fade(beta1: float, beta2: float, dtype: np.dtype, most: int) -> int:
-    """Updates without gradient after which all steps to come add up to less than the rounding of the step before them.
+    """Count the updates without gradient after which all further steps add up to less than rounding.
 
-    With r = beta1 / sqrt(beta2) < 1, the step i updates after the last gradient is at most r^i sqrt(1 + i) times the
-    step then: m decays as beta1^i and sqrt(v) as sqrt(beta2)^i; epsilon and the correction of m make later steps
-    smaller only; 1 - beta2^t is concave in t, 0 at 0, and so grows at most (1 + i)-fold. With sqrt(1 + i) <= 1 + i, the
-    steps from i = n on add up to at most r^n ((1 + n) / (1 - r) + r / (1 - r)^2), which k = n - 1 makes less than half
-    the dtype's epsilon. If none below `most` does: `most`.
+    Rounding is that of the step at the last gradient. With r = beta1 / sqrt(beta2) < 1, the step i updates later is at
+    most r^i sqrt(1 + i) times that step: m decays as beta1^i and sqrt(v) as sqrt(beta2)^i; epsilon and the correction
+    of m only make later steps smaller; 1 - beta2^t is concave in t and 0 at 0, so it grows at most (1 + i)-fold. With
+    sqrt(1 + i) <= 1 + i, the steps from i = n on add up to at most r^n ((1 + n) / (1 - r) + r / (1 - r)^2). The result
+    is n - 1 for the first n below `most` where this is less than half the dtype's epsilon, or `most` if there is none.
     """
     r, unit = beta1 / beta2**0.5 if beta2 > 0 else 1.0, np.finfo(dtype).eps / 2
     if r >= 1:
@@ -72,23 +73,23 @@ def updates_to_fade(beta1: float, beta2: float, dtype: np.dtype, most: int) -> i
 
 
 def ages(beta1: float, beta2: float, fade: int) -> np.ndarray:
-    """`[2, fade]`: of a weight whose last gradient was i updates ago, column fade - i has r^i and beta2^(-i/2)."""
+    """`[2, fade]`: column fade - i has r^i and beta2^(-i/2), for a weight whose last gradient was i updates ago."""
     i = np.arange(fade, 0, -1)
     return np.array([(beta1 / beta2**0.5) ** i, beta2 ** (-i / 2)])
 
 
 def powers(beta1: float, beta2: float, dtype: np.dtype, most: int) -> np.ndarray:
-    """`[2, most + 1]`: what is left of m and v after so many updates, or 0."""
+    """`[2, most + 1]`: the share of m and v that is left after so many updates, or 0."""
     left = np.array([[beta1], [beta2]]) ** np.arange(most + 1)
     return np.where(left > SMALLEST, left, 0).astype(dtype)
 
 
 @inlined
 def sum_steps(adam: AdamArrays) -> None:
-    """Take the present update up into the sums that `move_row` needs of all rows that are waiting.
+    """Add the current update to the sums that `move_row` needs for all waiting rows.
 
-    With the m and root s that a row had when it began to wait, it moves the weight by a m / (s + epsilon e), where
-    a = rate / bend r^i and e = beta2^(-i/2) / bend: `sums[k, b]` is the sum of a e^k over the updates since b.
+    For a row that began to wait with m and root s, this update moves the weight by a m / (s + epsilon e). Here a = rate
+    / bend r^i and e = beta2^(-i/2) / bend. `sums[k, b]` is the sum of a e^k over the updates since b.
     """
     now = adam.updates[0]
     count = min(adam.fade, now + 1)
@@ -119,10 +120,10 @@ def adam_row(
     adam: AdamArrays,
     layer: int,
 ) -> Any:
-    """Update the weights `w[i]` that leave one unit of activation x. Returns w[i] . gradient before the update.
+    """Update the weights `w[i]` out of one unit with activation x. Returns w[i] . gradient before the update.
 
-    left1, left2: what is left of the moments (powers). A weight's count of updates is the smaller of those of its two
-    units, so its inverse correction is the larger.
+    left1, left2: the share of the moments that is left (powers). A weight's count of updates is the smaller of its two
+    units' counts, so its inverse correction is the larger one.
     """
     rest1, rest2 = adam.betas[1], adam.betas[3]
     epsilon, decay, smallest = adam.constants[0], adam.constants[1], adam.constants[2]
@@ -133,9 +134,9 @@ def adam_row(
         g = x * gradient[j] + decay * w[i, j]
         m = left1 * first[i, j] + rest1 * g
         v = left2 * (root[i, j] * root[i, j]) + rest2 * g * g
-        first[i, j] = zero if abs(m) <= smallest else m  # a not-a-number stays one
+        first[i, j] = zero if abs(m) <= smallest else m  # NaN stays NaN
         root[i, j] = np.sqrt(zero if v <= smallest else v)
-    for j in range(n):  # a loop of its own: with more arrays in one, the compiler gives up vectors
+    for j in range(n):  # a separate loop: with more arrays in one, the compiler does not vectorize
         back += w[i, j] * gradient[j]
         bend = root[i, j] * max(inverse2, columns2[j]) + epsilon
         w[i, j] -= step_size * max(inverse1, columns1[j]) * first[i, j] / bend
@@ -157,7 +158,7 @@ def adam_pair(
     adam: AdamArrays,
     layer: int,
 ) -> None:
-    """As adam_row for the rows `rows[q]` and `rows[q + 1]`, which share a division, where all weights are as old."""
+    """Like adam_row, for rows `rows[q]` and `rows[q + 1]`, which share a division; all weights are equally old."""
     i0, i1, x0, x1, now = rows[q], rows[q + 1], x[q], x[q + 1], adam.updates[0]
     waited0, waited1 = now - adam.last[layer, i0], now - adam.last[layer, i1]
     left10, left20, left11, left21 = (
@@ -188,13 +189,13 @@ def adam_pair(
 
 @inlined
 def move_row(w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: int, adam: AdamArrays) -> None:
-    """Move the weights `w[i]` by the updates since `begin`, in none of which they had a gradient (sum_steps).
+    """Move the weights `w[i]` by the updates since `begin`, in which they had no gradient (sum_steps).
 
-    With the mean c of e weighted by a, d = 1 / (s + epsilon c) and y = epsilon c d, the sum of a / (s + epsilon e) is
-    d (sum of a) (1 + m2 y^2 - m3 y^3 + ...), where mk are the central moments of e / c. The series ends there if what
-    follows is below rounding: its remainder, the mean of (e/c - 1)^4 y^4 / (1 + (e/c - 1) y), is at most m4 c / e of
-    the first e, since y <= 1 and e grows; and the sum is not below its first term, 1 / (s + epsilon e) being convex.
-    Where it is not (soon after the beginning, when e changes fast; always in float64), all steps are taken.
+    Let c be the mean of e weighted by a, d = 1 / (s + epsilon c), y = epsilon c d, and mk the k-th central moment of
+    e/c. The sum of a / (s + epsilon e) is d (sum of a) (1 + m2 y^2 - m3 y^3 + ...). The series stops there if the rest
+    is below rounding: the remainder, the mean of (e/c - 1)^4 y^4 / (1 + (e/c - 1) y), is at most m4 c/e for the first
+    e, because y <= 1 and e grows; and the sum is at least its first term, because 1 / (s + epsilon e) is convex.
+    Otherwise (soon after the beginning, when e changes fast; always in float64), all steps are taken one by one.
     """
     steps, epsilon = min(adam.updates[0] - begin, adam.fade), adam.constants[0]
     number, n = w.dtype.type, w.shape[1]
@@ -220,7 +221,7 @@ def move_row(w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: 
 def replay_row(
     w: np.ndarray, first: np.ndarray, root: np.ndarray, i: int, begin: int, steps: int, adam: AdamArrays
 ) -> None:
-    """As move_row, update by update."""
+    """Like move_row, update by update."""
     number, epsilon, moved = w.dtype.type, adam.constants[0], adam.moved
     beta1, beta2 = float(adam.betas[0]), float(adam.betas[2])
     n = w.shape[1]

@@ -1,8 +1,8 @@
-"""Where a part of a learner comes in: the compiled functions that each kind of part has in its own way.
+"""Hooks: the places in an update where a part of a learner does something.
 
-A hook is called with the arrays of a part and finds the function by their type, when it is compiled: what no part of
-the learner does is no code at all. Called with a tuple of parts, it goes through them. A file of this folder registers
-what its part does:
+A hook is called with the arrays of a part. It finds the function registered for their type when it is compiled, so a
+hook that no part of the learner uses compiles to nothing. Called with a tuple of parts, it calls each in turn. A file
+in this folder registers what its part does:
 
     @before_reading.of(NoiseArrays)
     @inlined
@@ -20,12 +20,12 @@ from numba.extending import overload
 from cbp_experiments.compiling import OPTIONS
 from cbp_experiments.engines.compiled.structures import Parts, RunArrays
 
-INLINED: Any = OPTIONS | {"forceinline": True}  # by LLVM: numba's own way takes twice as long to compile
+INLINED: Any = OPTIONS | {"forceinline": True}  # by LLVM: numba's own inlining takes twice as long to compile
 Function = Callable[..., Any]
 
 
 class Hook:
-    """A function that `of` registers for a type of arrays; for other types it does nothing."""
+    """Calls the function that `of` has registered for the type of a part's arrays; for other types it does nothing."""
 
     def __init__(self, declared: Function):
         self.__doc__, self.names = declared.__doc__, list(inspect.signature(declared).parameters)
@@ -40,7 +40,7 @@ class Hook:
         return register
 
     def __call__(self, part: Any, *others: Any) -> Any:
-        """In Python, with NUMBA_DISABLE_JIT."""
+        """Run in Python, with NUMBA_DISABLE_JIT."""
         if type(part) is tuple:
             for each in part:
                 self(each, *others)
@@ -49,8 +49,10 @@ class Hook:
         return function(part, *others) if function else None
 
     def _compiled(self, part: Any, *others: Any) -> Function:
-        """By numba's types: a function that calls what is registered. The names of its parameters have to be the
-        declared ones, so it is put together as text."""
+        """Make the function that calls what is registered for numba's types.
+
+        Its parameters must have the declared names, so it is put together as text.
+        """
         one = not isinstance(part, types.BaseTuple) or isinstance(part, types.BaseNamedTuple)
         registered = [self.functions.get(_class(kind)) for kind in ([part] if one else part)]
         first, *rest = self.names
@@ -69,17 +71,18 @@ def _class(kind: types.Type) -> type:
     return type(None) if isinstance(kind, types.NoneType) else kind.instance_class  # type: ignore[attr-defined]
 
 
-# In the order of an update. `part`: of all mechanisms in turn, unless the name says whose it is.
+# In the order of an update. The first parameter names the part that is called; `part`: several kinds, such as all
+# mechanisms in turn.
 
 
 @Hook
 def before_reading(part: Any, run: RunArrays, layer: int, rows: np.ndarray, count: int) -> None:
-    """The weights of the inputs `rows[:count]` of a layer are read next: bring them up to date."""
+    """Bring the weights of the inputs `rows[:count]` of a layer up to date: they are read next."""
 
 
 @Hook
 def normalize(normalization: Any, run: RunArrays, layer: int) -> None:
-    """Turn the weighted sums `scratch.h[layer + 1]`, without scale and biases, into what the activation takes."""
+    """Turn the weighted sums `scratch.h[layer + 1]`, without scale and biases, into the activation function's input."""
 
 
 @Hook
@@ -89,18 +92,20 @@ def activations(part: Any, run: RunArrays, layer: int) -> None:
 
 @Hook
 def step_factor(optimizer: Any, run: RunArrays) -> Any:
-    """What turns the gradients that are passed back into the steps that this optimizer takes them for."""
+    """Return the factor that turns gradients into what this optimizer passes back: the step size, or 1."""
 
 
 @Hook
 def begin_step(optimizer: Any, run: RunArrays) -> None:
-    """Before the layers are updated, the last one first."""
+    """Called before the layers are updated, the last one first."""
 
 
 @Hook
 def turn_step(normalization: Any, run: RunArrays, layer: int) -> None:
-    """Turn the step of a layer's outputs, `scratch.step[layer + 1]`, into that of its weighted sums; leave that of its
-    biases in `scratch.shift`."""
+    """Turn `scratch.step[layer + 1]`, the step of a layer's outputs, into the step of its weighted sums.
+
+    Leave the step of its biases in `scratch.shift`.
+    """
 
 
 @Hook
@@ -117,39 +122,39 @@ def update_gains(normalization: Any, run: RunArrays, optimizer: Any, layer: int)
 def update_vector(
     optimizer: Any, run: RunArrays, values: np.ndarray, moments: Any, step: np.ndarray, layer: int
 ) -> None:
-    """Update `values[layer]`, biases or gains, by their step. moments: `[2]` arrays like `values` for Adam's."""
+    """Update `values[layer]`, biases or gains, by their step. moments: for Adam, two arrays like `values`."""
 
 
 @Hook
 def update_rows_of(magnitudes: Any, run: RunArrays, layer: int) -> None:
-    """w -= x step for the active rows of a layer, and `scratch.back` = w step with the weights before."""
+    """w -= x step for the active rows of a layer, and `scratch.back` = w step with the weights from before."""
 
 
 @Hook
 def end_step(optimizer: Any, run: RunArrays, parts: Parts) -> None:
-    """After all layers."""
+    """Called after all layers are updated."""
 
 
 @Hook
 def after_update(part: Any, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
-    """After the optimizer; t: updates of the task so far. New weights (hooks.reset_unit)."""
+    """Called after the optimizer, for update t of the task (from 0). It may reset units (resetting.reset_unit)."""
 
 
 @Hook
 def sum_magnitudes(magnitudes: Any, run: RunArrays) -> None:
-    """Take the sums of |w| afresh."""
+    """Recompute the sums of |w|."""
 
 
 @Hook
 def forget_unit(part: Any, run: RunArrays, layer: int, unit: int) -> None:
-    """A unit of a hidden layer is new: so is what the optimizer or the normalization knows of it."""
+    """Forget what the optimizer or the normalization knows about a unit of a hidden layer that is reset."""
 
 
 @Hook
 def before_rescaling(part: Any, run: RunArrays) -> None:
-    """The scale of the weights is about to be worked into them."""
+    """Called before the weights are multiplied by their scale, which is then set to 1."""
 
 
 @Hook
 def settle(part: Any, run: RunArrays, parts: Parts) -> None:
-    """Finish what is put off, as before anyone reads the weights."""
+    """Finish all deferred work, so that the weights can be read."""

@@ -1,8 +1,8 @@
-"""One run's training loop at mini-batch 1, compiled: the same step as learners/step.py, without what is zero.
+"""The compiled training loop of one run at mini-batch 1: the step of learners/step.py, without terms that are 0.
 
-The gradient of one example is an outer product, and the rows of inputs that are 0 have no part in it: not in the
-forward pass, not in the backward pass, not in the update. MNIST pixels are 81 % zeros and ReLU units about half;
-skipping their rows changes no result. Back-propagation and update share one pass over each row (rows.py).
+The gradient of one example is an outer product, and the rows of inputs that are 0 take no part in it: not in the
+forward pass, not in the backward pass, not in the update. 81 % of MNIST's pixels are 0, and so are about half of the
+ReLU units; skipping their rows changes no result. Backpropagation and update share one pass over each row (rows.py).
 """
 
 import numpy as np
@@ -23,13 +23,13 @@ FRESH = 2**15  # weights that are brought up to date and then read while they ar
 def learn(
     run: RunArrays, parts: Parts, examples: SparseExamples, task: TaskArrays, begin: int, end: int, settle: bool
 ) -> int:
-    """One update for each example `task.order[t]`, t from `begin` to `end`.
+    """Make one update for each example `task.order[t]`, t from `begin` to `end`.
 
-    Fills `task.losses[t]` and `hits[t]` by the predictions before the update. Returns the t it has come to: before
-    `end` if a loss is not finite.
+    Fills `task.losses[t]` and `hits[t]` from the predictions before the update. Returns the t that it has reached: less
+    than `end` if a loss is not finite.
 
-    `settle`: finish what is put off (noise, idle rows of Adam, the scale of the weights), as before anyone reads the
-    weights. It changes the order of rounding, so it is done at fixed t only, however the updates are cut into calls.
+    `settle`: finish deferred work (noise, idle rows of Adam, the scale of the weights), so that the weights can be
+    read. It changes the rounding, so it happens only at fixed t, however the updates are cut into calls.
     """
     for t in range(begin, end):
         if t % RESUM_EVERY == 0:
@@ -56,7 +56,7 @@ def learn(
 
 @inlined
 def forward(run: RunArrays, parts: Parts, examples: SparseExamples, example: int, position: np.ndarray) -> None:
-    """Activations of one example in `scratch.h`, and for each layer the inputs that are not 0."""
+    """Compute the activations of one example in `scratch.h` and list the inputs of each layer that are not 0."""
     network, scratch, layers = run.network, run.scratch, len(run.network.starts)
     count = 0
     for p in range(examples.starts[example], examples.starts[example + 1]):
@@ -82,7 +82,7 @@ def forward(run: RunArrays, parts: Parts, examples: SparseExamples, example: int
 
 @jit
 def first_sums(w: np.ndarray, examples: SparseExamples, rows: np.ndarray, out: np.ndarray) -> None:
-    """Weighted sums of the first layer on the examples `rows`: `out [len(rows), outputs]`; feature i has row w[i]."""
+    """Weighted sums of the first layer on the examples `rows`: `out [len(rows), outputs]`; w[i] is feature i's row."""
     for k in range(len(rows)):
         begin, end = examples.starts[rows[k]], examples.starts[rows[k] + 1]
         for j in range(out.shape[1]):

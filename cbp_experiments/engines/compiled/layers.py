@@ -1,4 +1,4 @@
-"""What all optimizers share: a layer's weights as a matrix, and the step that it passes back; no normalization."""
+"""Shared by all optimizers: a layer's matrix of weights, the step that it passes back, layers without normalization."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def matrix(network: Network, layer: int) -> np.ndarray:
 
 @inlined
 def as_matrix(network: Network, kept: np.ndarray, layer: int) -> np.ndarray:
-    """What is kept for each weight of a layer, `[in, out]`."""
+    """View `kept`, values for each weight, as a matrix `[in, out]` of a layer."""
     rows, columns = network.strides[layer], network.strides[layer + 1]
     start = network.starts[layer]
     return kept[start : start + rows * columns].reshape(rows, columns)
@@ -27,7 +27,7 @@ def as_matrix(network: Network, kept: np.ndarray, layer: int) -> np.ndarray:
 
 @inlined
 def pass_back(network: Network, scratch: Scratch, layer: int, factor: Any) -> None:
-    """The step of a hidden layer from what came back to its active units: `factor` x back x slope."""
+    """Compute the step of a hidden layer from what came back to its active units: `factor` x back x slope."""
     below, slope, back, rows = scratch.step[layer], scratch.slope[layer], scratch.back, scratch.rows[layer]
     for i in range(network.sizes[layer]):
         below[i] = 0

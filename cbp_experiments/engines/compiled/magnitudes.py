@@ -15,13 +15,13 @@ from cbp_experiments.engines.compiled.rows import (
 )
 from cbp_experiments.engines.compiled.structures import Network, RunArrays
 
-MOSTLY_GONE = 0.01  # when less of a sum is left, its rounding counts 100-fold: it is summed afresh
+MOSTLY_GONE = 0.01  # if less of a sum is left, its rounding counts 100-fold, so it is recomputed
 
 
 class Magnitudes(NamedTuple):
     incoming: np.ndarray  # float [L, largest stride]: sum of |w| over the inputs of each unit of layer l
-    outgoing: np.ndarray  # likewise, over the outputs of each input of layer l > 0
-    running: bool  # the optimizer keeps them; else they are summed afresh where they are needed
+    outgoing: np.ndarray  # float [L, largest stride]: over the outputs of each input of layer l > 0
+    running: bool  # the optimizer keeps them up to date; else they are recomputed when needed
 
     def begin_task(self, key: int) -> None:
         pass

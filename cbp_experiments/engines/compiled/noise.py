@@ -1,11 +1,10 @@
-"""The perturbation of SnP compiled (learners/perturbation.py), on the rows that are read and no others.
+"""The perturbation of SnP compiled (learners/perturbation.py), only on the rows that are read.
 
-Every weight w takes N(0, std^2) after every update and is shrunk by g at every update. A row that nobody reads for k
-updates needs neither: what it has gathered is one Gaussian of variance std^2 (1 + g^2 + ... + g^2(k-1)), drawn when it
-is next read. In memory lies w / scale, so that the variance of an update is std^2 / scale^2 and the sum a difference of
-running totals. The weights that are read have the same joint distribution as if all had been perturbed at every update
-(not the same values); the decay is exact. Where every weight is needed at every update (needs.py), all rows are settled
-then.
+Every update shrinks a weight w by g and then adds N(0, std^2). A row that is not read for k updates needs neither at
+once: its accumulated noise is one Gaussian of variance std^2 (1 + g^2 + ... + g^2(k-1)), drawn when the row is next
+read. Memory holds w / scale, so an update's variance is std^2 / scale^2 there, and the sum is a difference of running
+totals. The weights that are read have the same joint distribution as if all had been perturbed at every update (not the
+same values); the decay is exact. If every weight is needed at every update (needs.py), every update settles all rows.
 """
 
 from typing import NamedTuple
@@ -20,12 +19,12 @@ from cbp_experiments.engines.compiled.normals import LANES, draw_normals, new_ge
 from cbp_experiments.engines.compiled.structures import Network, Parts, RunArrays
 from cbp_experiments.learners import Learner, Perturbation
 
-NORMALS = 2048  # drawn at once, if that many rows are narrow enough: a call has its price, and a cache its size
+NORMALS = 2048  # drawn in one call for several narrow rows: fewer would cost more calls, more would leave the cache
 
 
 @compiles_in(0.7)
 class NoiseArrays(NamedTuple):
-    """What each row still owes is `variance - settled[layer, row]`."""
+    """The variance that a row still owes is `variance - settled[layer, row]`."""
 
     std: float
     variance: np.ndarray  # float64 [1]: of all draws so far, in units of the weights in memory
@@ -56,7 +55,7 @@ def build(perturbation: Perturbation, learner: Learner, network: Network) -> Noi
 @after_update.of(NoiseArrays)
 @inlined
 def gather_noise(noise: NoiseArrays, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
-    """After an update and its decay: every weight owes one more draw; biases and gains take theirs."""
+    """Add one draw to what every weight owes, after an update and its decay; perturb biases and gains at once."""
     network = run.network
     noise.variance[0] += (noise.std / network.scale[0]) ** 2
     for layer in range(len(network.starts)):
@@ -74,7 +73,7 @@ def gather_noise(noise: NoiseArrays, run: RunArrays, parts: Parts, t: int, event
 @before_reading.of(NoiseArrays)
 @inlined
 def settle_rows(noise: NoiseArrays, run: RunArrays, layer: int, rows: np.ndarray, count: int) -> None:
-    """Draw what the rows owe, for as many at once as there is room."""
+    """Draw the noise that the rows owe, for as many rows at once as fit into `normals`."""
     if noise.variance[0] > 0:
         n = run.network.strides[layer + 1]
         room = len(noise.normals) // n
@@ -88,7 +87,7 @@ def settle_rows(noise: NoiseArrays, run: RunArrays, layer: int, rows: np.ndarray
 @settle.of(NoiseArrays)
 @inlined
 def settle_all(noise: NoiseArrays, run: RunArrays, parts: Parts) -> None:
-    """Draw what all rows owe, and begin the totals anew: nothing is left that a checkpoint would have to keep."""
+    """Draw the noise that all rows owe and restart the totals, so that a checkpoint needs no record of them."""
     network = run.network
     for layer in range(len(network.starts)):
         for row in range(network.sizes[layer]):

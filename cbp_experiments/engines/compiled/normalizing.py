@@ -1,6 +1,6 @@
 """Online normalization compiled: learners/normalizations/online.py for one run at mini-batch 1.
 
-The loops are short and many, because with more arrays in one the compiler gives up vectors.
+There are many short loops, because the compiler does not vectorize loops with more arrays.
 """
 
 from typing import Any, NamedTuple
@@ -25,9 +25,10 @@ from cbp_experiments.learners.optimizers import Adam
 
 @compiles_in(1.1)
 class NormalizationArrays(NamedTuple):
-    """Hidden layer l has row l of `[hidden layers, largest stride]`.
+    """Hyperparameters, statistics and work space. Hidden layer l has row l of `[hidden layers, largest stride]`.
 
-    SGD's errors are those of steps, step size x gradient, as all that is passed back; Adam's are of gradients.
+    For SGD, errors are those of steps (step size x gradient), like everything that is passed back; for Adam, of
+    gradients.
     """
 
     decay: np.ndarray  # float [3]: a, 1 - a, a (1 - a) of the statistics
@@ -50,7 +51,7 @@ class NormalizationArrays(NamedTuple):
         return {f"normalization_{name}": getattr(self, name) for name in names}
 
     def apply(self, z: torch.Tensor, gains: np.ndarray, layer: int, epsilon: float) -> None:
-        """Normalize the weighted sums `z [N, units]` of a hidden layer by the statistics as they are, in place."""
+        """Normalize the weighted sums `z [N, units]` of a hidden layer by the current statistics, in place."""
         kept = (gains, self.mean, self.variance)
         gain, mean, variance = (torch.from_numpy(values[layer, : z.shape[1]]) for values in kept)
         z.sub_(mean).mul_(gain / (variance + epsilon).sqrt())
@@ -82,7 +83,7 @@ def build(part: OnlineNormalization, learner: Learner, network: Network) -> Norm
 @normalize.of(NormalizationArrays)
 @inlined
 def normalize_online(normalization: NormalizationArrays, run: RunArrays, layer: int) -> None:
-    """Turn the weighted sums into gain y + bias, and move the statistics on."""
+    """Turn the weighted sums into gain y + bias, and update the statistics."""
     network, x = run.network, run.scratch.h[layer + 1]
     if layer + 1 == len(network.starts):
         add_biases(None, run, layer)
@@ -114,9 +115,9 @@ def normalize_online(normalization: NormalizationArrays, run: RunArrays, layer: 
 @turn_step.of(NormalizationArrays)
 @inlined
 def control(normalization: NormalizationArrays, run: RunArrays, layer: int) -> None:
-    """From the step of gain y + bias; leaves that of the gain in `gain_step`.
+    """Turn the step of gain y + bias into that of the weighted sums; leave the step of the gain in `gain_step`.
 
-    The step is dense: control moves inactive units too.
+    The result is dense: the control moves inactive units, too.
     """
     if layer + 1 == len(run.network.starts):
         same_step(None, run, layer)
@@ -158,7 +159,7 @@ def update_gain(normalization: NormalizationArrays, run: RunArrays, optimizer: A
 @forget_unit.of(NormalizationArrays)
 @inlined
 def forget_statistics(normalization: NormalizationArrays, run: RunArrays, layer: int, unit: int) -> None:
-    """As at the beginning."""
+    """Reset a unit's gain, statistics, errors and moments to their initial values."""
     run.network.gains[layer, unit] = 1
     normalization.mean[layer, unit] = 0
     normalization.variance[layer, unit] = 1

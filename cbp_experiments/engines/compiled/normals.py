@@ -1,7 +1,7 @@
 """Normal random numbers in float32, half a nanosecond each.
 
-Generators of 32-bit words side by side and short polynomials instead of library calls make vectors; what they are off
-by is far below what any number of draws of a run could show (tests/engines/test_normals.py).
+Generators of 32-bit words side by side, and short polynomials instead of library calls, can be vectorized. Their error
+is far below what any number of draws of a run could show (tests/engines/test_normals.py).
 """
 
 import numpy as np
@@ -19,7 +19,7 @@ def new_generators(rng: np.random.Generator) -> np.ndarray:
 
 @jit
 def draw_normals(normals: np.ndarray, generators: np.ndarray) -> None:
-    """Fill `normals` (float32, of even length) by Box and Muller 1958, from two words of a generator for every pair."""
+    """Fill `normals` (float32, of even length) by Box and Muller (1958), each pair from two words of a generator."""
     half = len(normals) // 2
     for start in range(0, half, LANES):
         first, second = normals[start:], normals[half + start :]
@@ -40,10 +40,10 @@ def draw_normals(normals: np.ndarray, generators: np.ndarray) -> None:
 def next_word(
     s0: np.uint32, s1: np.uint32, s2: np.uint32, s3: np.uint32
 ) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32, np.uint32]:
-    """A word of xoshiro128+ and the state after it: Blackman and Vigna 2021, who recommend its upper bits for floats.
+    """Return a word of xoshiro128+ and the next state. Its authors recommend the upper bits for floats.
 
-    Scrambled linear pseudorandom number generators, ACM Transactions on Mathematical Software 47. (Every result is
-    cast, because to numba the sum of two uint32 is a uint64.)
+    Blackman and Vigna 2021, Scrambled linear pseudorandom number generators, ACM Transactions on Mathematical Software
+    47. (Every result is cast, because numba takes the sum of two uint32 for a uint64.)
     """
     t = u32(s1 << u32(9))
     t2, t3 = u32(s2 ^ s0), u32(s3 ^ s1)
@@ -52,13 +52,13 @@ def next_word(
 
 @inlined
 def minus_two_log(k: np.int32) -> np.float32:
-    """-2 log(k / 2^31) for k > 0, from k = m 2^e with 1/2 < m^2 < 2 and a minimax polynomial, off by 3e-6.
+    """-2 log(k / 2^31) for k > 0, from k = m 2^e with 1/2 < m^2 < 2 and a minimax polynomial; the error is 3e-6.
 
-    The smallest k means a radius of 6.6; those that float32 rounds to 2^31 give 0.
+    The smallest k gives a radius of 6.6; a k that float32 rounds to 2^31 gives 0.
     """
     root = 0x3F3504F3  # sqrt(1/2)
     bits = i32(f32(k).view(np.int32) - i32(root + (31 << 23)))
-    e = i32(bits >> i32(23))  # less 31
+    e = i32(bits >> i32(23))  # minus 31
     m = np.int32(i32(bits & i32(0x7FFFFF)) + i32(root)).view(np.float32) - f32(1)
     p = f32(0.286397031)
     p = p * m - f32(0.446601346)
@@ -71,7 +71,7 @@ def minus_two_log(k: np.int32) -> np.float32:
 
 @inlined
 def sine_and_cosine(k: np.int32) -> tuple[np.float32, np.float32]:
-    """Of the angle pi/2 k / 2^31, in the right half of the circle: minimax polynomials, off by 6e-7 and 7e-6."""
+    """Of the angle pi/2 k / 2^31, in the right half of the circle: minimax polynomials, with errors of 6e-7, 7e-6."""
     x = f32(k) * f32(2.0**-31)
     y = x * x
     s = f32(-0.00433309542)

@@ -11,14 +11,14 @@ from cbp_experiments.engines.compiled.structures import RunArrays
 
 @inlined
 def softmax_step(run: RunArrays, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
-    """Cross-entropy of the logits and whether they are right; the last layer's step_size x gradient in scratch.step."""
+    """Cross-entropy of the logits and whether they are right; writes step_size x gradient to the last scratch.step."""
     last = len(run.network.starts)
     logits, step, classes = run.scratch.h[last], run.scratch.step[last], run.network.sizes[last]
     label, best = labels[example], 0
     for k in range(1, classes):
         if logits[k] > logits[best]:
             best = k
-    total = 0.0  # float64: the logarithm of nearly 1 is a small loss
+    total = 0.0  # float64: a small loss is the logarithm of nearly 1
     for k in range(classes):
         step[k] = np.exp(logits[k] - logits[best])
         total += step[k]
@@ -31,7 +31,7 @@ def softmax_step(run: RunArrays, labels: np.ndarray, example: int, step_size: fl
 
 @inlined
 def squared_step(run: RunArrays, targets: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
-    """The squared error, a mean over outputs; likewise."""
+    """Squared error, a mean over outputs, and False; writes step_size x gradient to the last scratch.step."""
     last = len(run.network.starts)
     outputs, step, n = run.scratch.h[last], run.scratch.step[last], run.network.sizes[last]
     loss = 0.0
@@ -43,13 +43,13 @@ def squared_step(run: RunArrays, targets: np.ndarray, example: int, step_size: f
 
 
 def output_step(run: RunArrays, labels: np.ndarray, example: int, step_size: float) -> tuple[Any, bool]:
-    """By labels `[N]` cross-entropy, by targets `[N, outputs]` the squared error."""
+    """Cross-entropy for labels `[N]`, squared error for targets `[N, outputs]`."""
     kind = softmax_step if labels.ndim == 1 else squared_step
     return kind(run, labels, example, step_size)
 
 
 @overload(output_step, inline="always")
-def _output_step(run, labels, example, step_size):  # type: ignore[no-untyped-def]  # numba's: as below
-    """The same where types are known: one of them is compiled."""
+def _output_step(run, labels, example, step_size):  # type: ignore[no-untyped-def]  # types, named as below
+    """The same for numba's types: only one of the two is compiled."""
     kind = softmax_step if labels.ndim == 1 else squared_step
     return lambda run, labels, example, step_size: kind(run, labels, example, step_size)

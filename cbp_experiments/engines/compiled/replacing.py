@@ -32,12 +32,12 @@ class ReplacementArrays(NamedTuple):
     decay: np.ndarray  # float [2]: eta, 1 - eta
     utility: np.ndarray  # float [hidden layers, largest stride]
     mean_activation: np.ndarray
-    correction: np.ndarray  # 1 - eta^age, as the moving average of 1
-    age: np.ndarray  # int64, likewise
+    correction: np.ndarray  # 1 - eta^age, as a moving average of 1
+    age: np.ndarray  # int64 [hidden layers, largest stride]
     to_replace: np.ndarray  # float64 [hidden layers]
     replaced: np.ndarray  # int64 [1]: units replaced in the task so far
-    ranking: np.ndarray  # uint64 [hidden layers]: what the draws begin with
-    fresh: np.ndarray
+    ranking: np.ndarray  # uint64 [hidden layers]: keys of the draws for a random ranking
+    fresh: np.ndarray  # uint64 [hidden layers]: keys of the draws for fresh weights
 
     def begin_task(self, key: int) -> None:
         self.replaced[0] = 0
@@ -81,7 +81,7 @@ def track_and_replace(replacement: ReplacementArrays, run: RunArrays, parts: Par
 
 @inlined
 def track_utility(replacement: ReplacementArrays, run: RunArrays, parts: Parts, layer: int) -> None:
-    """Age, mean activation f and utility u of the units of a hidden layer (paper.md: steps 1-4 of Algorithm 1)."""
+    """Update age, mean activation f and utility u of a hidden layer's units (steps 1 to 4 of Algorithm 1)."""
     network, kind, h = run.network, replacement.utility_kind, run.scratch.h[layer + 1]
     n = network.sizes[layer + 1]
     age, f, u = replacement.age[layer], replacement.mean_activation[layer], replacement.utility[layer]
@@ -116,7 +116,7 @@ def track_utility(replacement: ReplacementArrays, run: RunArrays, parts: Parts, 
 def replace_units(
     replacement: ReplacementArrays, run: RunArrays, parts: Parts, layer: int, t: int, events: np.ndarray
 ) -> None:
-    """Replace what is due in a hidden layer, the least useful mature units first."""
+    """Replace the units that are due in a hidden layer, the least useful mature ones first."""
     n, age = run.network.sizes[layer + 1], replacement.age[layer]
     mature = 0
     for i in range(n):
@@ -131,7 +131,7 @@ def replace_units(
         else:
             ranking[i] = replacement.utility[layer, i] / replacement.correction[layer, i]
             if replacement.utility_kind == ADAPTABLE_CONTRIBUTION and age[i] == 1:
-                ranking[i] = 0  # the mean activation is the activation, but for rounding
+                ranking[i] = 0  # the mean activation is the activation, except for rounding
         if age[i] <= replacement.maturity_threshold:
             ranking[i] = np.inf
     for k in range(min(due, mature)):
@@ -150,10 +150,10 @@ def replace_units(
 
 @exact
 def take_due(to_replace: np.ndarray, layer: int, rate: float, mature: int) -> int:
-    """Add an update's share of the mature units to a layer's fractions; take off and return the whole units.
+    """Add an update's share of the mature units to a layer's fraction; subtract and return the whole units.
 
-    Round numbers make the sum a whole one every so often (0.001 x 100 units x 10 updates), and then its last bit
-    decides when a unit goes.
+    With round numbers the sum often is a whole number (0.001 x 100 units x 10 updates), and then its last bit decides
+    when a unit is replaced.
     """
     to_replace[layer] += rate * mature
     due = int(to_replace[layer])

@@ -14,10 +14,10 @@ from cbp_experiments.engines.compiled.structures import DrawKeys, Parts, RunArra
 def reset_unit(
     run: RunArrays, parts: Parts, layer: int, unit: int, purpose: np.uint64, k: int, normalization: bool
 ) -> None:
-    """A new unit in a hidden layer: fresh incoming weights, bias and outgoing weights 0, and the sums of |w| that
-    follow; the optimizer forgets it, and with `normalization` so does that.
+    """Reset a unit of a hidden layer: fresh incoming weights, bias and outgoing weights 0; adjust the sums of |w|.
 
-    `k` other units of the layer were reset for this purpose at this update.
+    The optimizer forgets the unit, and with `normalization` so does the normalization. `k` other units of the layer
+    were reset for this purpose at this update.
     """
     network, magnitudes = run.network, parts.magnitudes
     w, bound, scale = matrix(network, layer), network.bounds[layer], network.scale[0]
@@ -46,7 +46,7 @@ def reset_unit(
 
 @inlined
 def fresh(draws: DrawKeys, purpose: np.uint64, i: int) -> float:
-    """Number i for the incoming weights of the units reset in a layer at this update, in [0, 1)."""
+    """Draw number i in [0, 1) for the incoming weights of the units reset in a layer at this update."""
     if draws.taken[0] < len(draws.given):
         draws.taken[0] += 1
         return draws.given[draws.taken[0] - 1]

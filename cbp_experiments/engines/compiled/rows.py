@@ -1,9 +1,9 @@
 """The online engine's arithmetic on rows of a weight matrix, where nearly all of its time goes.
 
-A weight matrix is stored `w [in, out]`, so that one input owns one row, padded with zeros to whole vector registers.
-Every function works on the rows of the `count` inputs `rows[:count]` that are not zero, four or eight at a time: the
-vector they share then stays in registers. Sums begin with a zero of the weights' dtype: to numba a float32 plus an
-integer is a float64, which halves the vectors.
+A weight matrix is stored as `w [in, out]`, so that each input has one row, padded with zeros to whole vector registers.
+Every function works on the rows of the `count` inputs `rows[:count]` that are not zero, four or eight at a time, so
+that the vector they share stays in registers. Sums begin with a zero of the weights' dtype, because numba takes a
+float32 plus an integer for a float64, which halves the vectors.
 """
 
 from numpy import ndarray
@@ -62,7 +62,7 @@ def update_rows(w: ndarray, rows: ndarray, x: ndarray, count: int, step: ndarray
 
 @jit
 def update_rows_tracked(w: ndarray, rows: ndarray, x: ndarray, count: int, step: ndarray, column_sums: ndarray) -> None:
-    """As update_rows; keeps the sums of |w| of each column up to date on the way."""
+    """Like update_rows; also keeps the sums of |w| of each column up to date."""
     n = w.shape[1]
     q = 0
     while q + 4 <= count:
@@ -126,7 +126,7 @@ def backward_rows_tracked(
     row_sums: ndarray,
     column_sums: ndarray,
 ) -> None:
-    """As backward_rows; keeps the sums of |w| of each row and column up to date on the way."""
+    """Like backward_rows; also keeps the sums of |w| of each row and column up to date."""
     zero = w.dtype.type(0)
     n = w.shape[1]
     q = 0

@@ -1,7 +1,7 @@
 """Stochastic gradient descent compiled: the rows of the active inputs, and a scale in place of weight decay.
 
-In memory lie the true weights over `network.scale`, and the decay shrinks the scale alone: true - x step becomes
-w - x step / (scale shrink).
+Memory holds w, the true weights divided by `network.scale`; the decay shrinks only the scale. The update true - x step
+becomes w - x step / (scale shrink).
 """
 
 from typing import Any, NamedTuple
@@ -74,7 +74,7 @@ def subtract(sgd: SGDArrays, run: RunArrays, values: np.ndarray, moments: Any, s
 @end_step.of(SGDArrays)
 @inlined
 def decay(sgd: SGDArrays, run: RunArrays, parts: Parts) -> None:
-    """Weight decay of all weights, touching none; once in a while the scale is worked into them."""
+    """Decay all weights without touching them; multiply the scale into them when it has become small."""
     run.network.scale[0] *= sgd.shrink
     if run.network.scale[0] < SMALLEST_SCALE:
         fold_scale(sgd, run, parts)

@@ -1,4 +1,4 @@
-"""Normalizations of the hidden layers, by the names that `learner.normalization` takes beside none."""
+"""Normalizations of the hidden layers, by the names that `learner.normalization` takes besides none."""
 
 from cbp_experiments.learners.normalizations.base import Normalization, Normalizer
 from cbp_experiments.learners.normalizations.batch import BatchNormalization

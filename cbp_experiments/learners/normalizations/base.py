@@ -1,4 +1,4 @@
-"""What a normalization of the hidden layers is: hyperparameters, and what normalizes R networks by them."""
+"""Base classes of a normalization of the hidden layers: its hyperparameters, and the normalizer of R networks."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cbp_experiments.networks import Units, Where, along_units, fill
 
 @dataclass(frozen=True)
 class Normalization(Part):
-    """Hyperparameters. minibatches: it takes statistics of a mini-batch, which single examples do not have."""
+    """Hyperparameters. minibatches: it uses statistics of a mini-batch, which single examples do not have."""
 
     minibatches: ClassVar[bool] = False
 
     def normalizer(self, units: Sequence[Units]) -> Normalizer:
-        """What normalizes the hidden layers with these units."""
+        """Make the normalizer of the hidden layers with these units."""
         raise NotImplementedError
 
 
 class Normalizer:
-    """`network.normalization`: the parameters and the statistics of all hidden layers.
+    """The parameters and statistics of all hidden layers (`network.normalization`).
 
-    `parameters[l]` are learned, each `[R, n]`: those that `initial_parameters` names. `state` is saved in checkpoints:
-    for hidden layer l `name_l [R, n]` with the names of `initial`. Weighted sums are `x [R, B, n, ...]`; statistics of
-    a convolution `[R, B, channels, height, width]` are those of a channel.
+    `parameters[l]` are the learned parameters that `initial_parameters` names, each `[R, n]`. `state` is saved in
+    checkpoints: `name_l [R, n]` for each hidden layer l and each name in `initial`. Weighted sums are
+    `x [R, B, n, ...]`; in a convolution, `[R, B, channels, height, width]`, statistics are per channel.
     """
 
     initial_parameters: ClassVar[dict[str, float]] = {"gain": 1.0}
@@ -47,15 +47,15 @@ class Normalizer:
         }
 
     def __call__(self, layer: int, sums: Tensor, bias: Tensor, learning: bool) -> Tensor:
-        """What hidden layer `layer` activates, from its weighted sums and its bias `[R, n]`.
+        """Return the input of hidden layer `layer`'s activation function, from its weighted sums and its bias `[R, n]`.
 
-        learning: in the pass that makes an update, which moves the statistics. Otherwise those gathered so far stand in
-        for those of the examples, and stay as they are.
+        learning: True in the forward pass of an update, which moves the statistics. Otherwise the statistics gathered
+        so far replace those of the examples and do not change.
         """
         raise NotImplementedError
 
     def reset(self, layer: int, where: Where, chosen: Tensor | None = None) -> None:
-        """Make the normalization of units new, its parameters included: those at `where` in a `[R, n]`."""
+        """Reset the statistics and parameters of units, at `where` in an `[R, n]`. chosen: as in `networks.fill`."""
         for name, value in self.initial.items():
             fill(self.state[f"{name}_{layer}"], where, value, chosen)
         for parameter, value in zip(self.parameters[layer], self.initial_parameters.values(), strict=True):
@@ -63,7 +63,7 @@ class Normalizer:
 
 
 class OfStatistics(Normalizer):
-    """gain N(sums) + bias, where N takes off a mean and divides by a deviation that are kept as statistics."""
+    """gain N(sums) + bias, where N subtracts a mean and divides by a deviation; both are kept as statistics."""
 
     def __init__(self, units: Sequence[Units], decay: float, epsilon: float):
         super().__init__(units)
@@ -77,7 +77,7 @@ class OfStatistics(Normalizer):
         return z + along_units(bias, z)
 
     def learn(self, layer: int, x: Tensor) -> Tensor:
-        """N(x) in the pass that makes an update."""
+        """N(x) in the forward pass of an update."""
         raise NotImplementedError
 
     def standardize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ from cbp_experiments.networks import Units
 
 @dataclass(frozen=True)
 class BatchNormalization(Normalization):
-    """Statistics of the mini-batch, through which the gradient flows (Ioffe and Szegedy 2015, Algorithm 1).
+    """Batch normalization (Ioffe and Szegedy 2015, Algorithm 1): the gradient flows through the statistics.
 
-    Those that are kept are torch.nn.BatchNorm1d's running ones, of momentum 1 - `normalization_decay`.
+    Updates use the statistics of the mini-batch. The running statistics are those of torch.nn.BatchNorm1d, with a
+    momentum of `1 - normalization_decay`.
     """
 
     normalization_decay: float

@@ -15,9 +15,9 @@ from cbp_experiments.networks import Units, along_units
 
 @dataclass(frozen=True)
 class LayerNormalization(Normalization):
-    """Ba et al. 2016, as torch.nn.LayerNorm: gain N(sums + bias) + offset, each example by itself.
+    """Layer normalization (Ba et al. 2016, as torch.nn.LayerNorm): gain N(sums + bias) + offset, example by example.
 
-    Mean and variance are taken over the units of the layer; of a convolution over its channels and positions.
+    Mean and variance are taken over the units of a layer; in a convolution, over its channels and positions.
     """
 
     normalization_epsilon: float

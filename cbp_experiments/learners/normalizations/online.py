@@ -15,14 +15,15 @@ from cbp_experiments.networks import Units, along_units
 
 @dataclass(frozen=True)
 class OnlineNormalization(Normalization):
-    """Chiley et al. 2019: statistics of the examples before this one, and a control of the gradient.
+    """Online normalization (Chiley et al. 2019): statistics of the examples before this one, and a controlled gradient.
 
-    Forward, with decay a: y = (x - mean) / sqrt(variance + epsilon), then
-    variance <- a variance + a (1 - a) (x - mean)^2 and mean <- a mean + (1 - a) x. A mini-batch takes the place of one
-    example, as their feature maps do: its mean for x, and (1 - a) times its variance is added to the variance.
+    Forward, with decay a: `y = (x - mean) / sqrt(variance + epsilon)`, then
+    `variance <- a variance + a (1 - a) (x - mean)^2` and `mean <- a mean + (1 - a) x`. A mini-batch is treated like one
+    example, as Chiley et al. treat a feature map: its mean replaces x, and (1 - a) times its variance is added to the
+    variance.
 
-    Backward: the gradient that belongs to a normalized y is orthogonal to y and to 1. Here it
-    is so in the running average, because what was left over before is taken off (`control`), of y' first, then of x'.
+    Backward: the gradient of a normalized y is orthogonal to y and to 1. Here this holds in the running average,
+    because `control` subtracts what was left over before, first from the gradient of y, then from that of x.
     """
 
     normalization_decay: float
@@ -58,10 +59,10 @@ class OfExamplesBefore(OfStatistics):
         return y
 
     def control(self, x: Tensor, error: Tensor, along: Tensor) -> None:
-        """Let the backward pass take (1 - alpha_b) error x `along` off the gradient of `x`, and add what is left along
-        `along` to `error [R, n]`.
+        """Make the backward pass subtract (1 - alpha_b) error x `along` from the gradient of `x`.
 
-        The loss is a mean over B examples, so that their own gradients are B times what arrives here.
+        What is left of the gradient along `along` is added to `error [R, n]`. The loss is a mean over B examples, so an
+        example's own gradient is B times the one that arrives here.
         """
 
         def controlled(gradient: Tensor) -> Tensor:

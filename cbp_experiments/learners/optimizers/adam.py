@@ -1,4 +1,4 @@
-"""Adam, and AdamW, which differs in what weight decay does."""
+"""Adam and AdamW, which differ in how weight decay works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cbp_experiments.networks import Where, fill
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Kingma and Ba 2015, Algorithm 1; epsilon is added after the bias correction."""
+    """Adam (Kingma and Ba 2015, Algorithm 1). Epsilon is added after the bias correction."""
 
     beta1: float
     beta2: float
@@ -34,14 +34,14 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Loshchilov and Hutter 2019: weight decay shrinks the weights, and is no part of the gradient."""
+    """AdamW (Loshchilov and Hutter 2019): weight decay shrinks the weights and is not part of the gradient."""
 
     kind: ClassVar[str] = "adamw"
     decoupled: ClassVar[bool] = True
 
 
 class Moments(Updater):
-    """One update count per weight where resets clear counts, else one per parameter."""
+    """Adam's moments. Updates are counted per weight if resets clear the counts, else per parameter."""
 
     def __init__(self, adam: Adam, parameters: Sequence[Tensor], step_size: float, count_each: bool):
         super().__init__(parameters, step_size)

@@ -1,4 +1,4 @@
-"""What an optimizer is: hyperparameters, and what moves the parameters of R networks by them."""
+"""Base classes of an optimizer: its hyperparameters, and the updater of the parameters of R networks."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from cbp_experiments.networks import Where
 
 @dataclass(frozen=True)
 class Optimizer(Part):
-    """Hyperparameters beside the step size.
+    """Hyperparameters of an optimizer, except the step size.
 
-    published_reset: what the published runs forget of a unit that CBP replaces. decoupled: weight decay shrinks the
-    weights themselves, and is no part of the gradient.
+    published_reset: what the published runs forget about a unit that CBP replaces (learners.base.FORGET).
+    decoupled: weight decay shrinks the weights themselves and is not part of the gradient.
     """
 
     published_reset: ClassVar[str] = "none"
     decoupled: ClassVar[bool] = False
 
     def updater(self, parameters: Sequence[Tensor], step_size: float, count_each: bool) -> Updater:
-        """What moves these parameters `[R, ...]`. count_each: Adam counts updates for each weight, not for all."""
+        """Make the updater of the parameters `[R, ...]`. count_each: Adam counts updates per weight, not per array."""
         raise NotImplementedError
 
 
 class Updater:
-    """Updater the parameters `[R, ...]` of R runs. `state` is saved in checkpoints: tensors `[R, ...]`."""
+    """Updates the parameters `[R, ...]` of R runs. `state` is saved in checkpoints: tensors `[R, ...]`."""
 
     def __init__(self, parameters: Sequence[Tensor], step_size: float):
         self.parameters, self.step_size = list(parameters), step_size
@@ -40,11 +40,11 @@ class Updater:
         raise NotImplementedError
 
     def reset(self, parameter: Tensor, where: Where, forget: str, chosen: Tensor | None = None) -> None:
-        """Forget (base.FORGET) what is kept for `parameter[where]`, the weights of units that are made new.
+        """Forget the state of `parameter[where]`, the weights of units that are reset.
 
-        chosen: as `networks.fill` has it.
+        forget: one of learners.base.FORGET. chosen: as in `networks.fill`.
         """
 
     def number(self, parameter: Tensor) -> int:
-        """The place of a parameter among all."""
+        """Return the index of a parameter in `parameters`."""
         return next(i for i, own in enumerate(self.parameters) if own is parameter)

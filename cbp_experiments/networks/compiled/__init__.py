@@ -1,1 +1,1 @@
-"""What the networks compute on a CPU in compiled functions, on numpy arrays."""
+"""Compiled functions of the networks, on numpy arrays on a CPU."""

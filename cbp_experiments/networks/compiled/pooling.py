@@ -1,7 +1,7 @@
 """2x2 max-pooling with ReLU, channels last: `z [B, H, W C]`, `h [B, H // 2, W // 2, C]`, and their gradients.
 
-A window's winner is the place, 0 to 3 row by row, of the value that becomes h: the first of equal ones, and the last
-not-a-number, as in PyTorch.
+A window's winner is the position (0 to 3, row by row) of the value that becomes h: the first of equal values, or the
+last not-a-number, as in PyTorch.
 """
 
 import numpy as np
@@ -28,8 +28,8 @@ def window(a: float, b: float, c: float, d: float) -> tuple[float, int]:
 def pool(z: np.ndarray, h: np.ndarray, winners: np.ndarray, most: np.ndarray, winner: np.ndarray) -> None:
     """Write h and the winners, int8 `[B, H // 2, W // 2, C]`; `most` and `winner [W C]` are work space.
 
-    In a pair of rows, windows at odd columns are taken, too, though nobody reads them: few channels are too short a
-    loop for vector instructions.
+    In a pair of rows, windows at odd columns are computed, too, although they are not used: a loop over a few channels
+    is too short for vector instructions.
     """
     channels = h.shape[3]
     for b in range(h.shape[0]):
@@ -46,7 +46,7 @@ def pool(z: np.ndarray, h: np.ndarray, winners: np.ndarray, most: np.ndarray, wi
 
 @exact
 def pool_backward(gradient: np.ndarray, winners: np.ndarray, into: np.ndarray) -> None:
-    """Write the gradient of z, all of it, `into [B, H, W, C]`, from that of h."""
+    """Write the whole gradient of z to `into [B, H, W, C]`. gradient: that of h."""
     height, width = gradient.shape[1], gradient.shape[2]
     for b in range(into.shape[0]):
         for i in range(height):
