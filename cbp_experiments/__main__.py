@@ -4,11 +4,24 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from difflib import get_close_matches
+from importlib import import_module
 from typing import NoReturn
 
 from cbp_experiments import signals
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
+
+# Commands besides those that take Hydra's overrides, and their modules, whose `main` takes the arguments.
+COMMANDS = {
+    "plot": "cbp_experiments.figures.plot",
+    "table": "cbp_experiments.analysis.table",
+    "summarize": "cbp_experiments.analysis.summaries",
+    "figures": "cbp_experiments.figures.draw",
+    "report": "cbp_experiments.report.page",
+    "prepare-imagenet": "cbp_experiments.preparing.command",
+}
+HYDRAS = ("run", "status", "tune")
 
 
 def command() -> None:
@@ -34,6 +47,14 @@ def main() -> None:
 
 
 def run() -> None:
+    word = next(iter(sys.argv[1:]), "")
+    if word in COMMANDS:
+        sys.exit(import_module(COMMANDS[word]).main(sys.argv[2:]))
+    if word and word not in HYDRAS and word.replace("-", "").isalpha() and not word.startswith("-"):
+        close = get_close_matches(word, [*COMMANDS, *HYDRAS], 1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        fail(f"there is no command {word}{meant} (commands: {', '.join([*HYDRAS, *COMMANDS])})")
+    taken("run")
     from hydra.errors import HydraException
 
     from cbp_experiments.cli.compose import compose

@@ -1,6 +1,6 @@
 """Compares one setting with each other setting of its experiment, paired by seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,12 +15,15 @@ REFERENCE = "cbp"
 MEASURES = {"average": "all tasks", "final": "last tenth"}  # columns of `scores_of_runs`
 
 
-def comparisons(frame: pd.DataFrame, against: str | None = None) -> pd.DataFrame:
+def comparisons(
+    frame: pd.DataFrame, against: str | None = None, *, by: Sequence[str] | None = None, one_learner: bool = False
+) -> pd.DataFrame:
     """Compute the differences in score between one setting and each other one; empty unless there are several learners.
 
     frame: as `results.load_experiment` returns it; scales are kept apart. against: the learner whose best setting is
     the reference; by default CBP or, without CBP, the learner of the best setting. The best setting has the best mean
-    score over all tasks.
+    score over all tasks. by: the columns that distinguish settings; those of `tenths.settings` by default. one_learner:
+    compare the settings of a learner that is the only one, too.
 
     Columns: measure ("all tasks" or "last tenth"); reference, a setting, and `of`, the number of settings of its
     learner, of which it is the best; the columns of `tenths.settings`, for the other setting; n, difference (reference
@@ -28,13 +31,13 @@ def comparisons(frame: pd.DataFrame, against: str | None = None) -> pd.DataFrame
     with Holm's correction for all comparisons of the measure with this reference. Raises ConfigError if `against` has
     no complete run.
     """
-    by, runs = settings(frame), scores_of_runs(frame)
+    by, runs = list(by or settings(frame)), scores_of_runs(frame, by)
     learners = list(dict.fromkeys(runs["learner.name"]))
     if against not in (None, *learners):
         raise ConfigError(f"no complete runs of {against} to compare with; there are: {', '.join(learners) or 'none'}")
     score = score_of(frame.columns)
     scales = [part for _, part in runs.groupby("scale")] if "scale" in by else [runs]
-    parts = [part for part in scales if part["learner.name"].nunique() > 1]
+    parts = [part for part in scales if one_learner or part["learner.name"].nunique() > 1]
     return pd.DataFrame([row for part in parts for row in _differences(part, runs, by, against, score)])
 
 
@@ -72,7 +75,7 @@ def _text(rows: pd.DataFrame, score: Score) -> str:
     lines[0] += [title for measure in rows["measure"].unique() for title in (measure, "above", "p")]
     for of_measures in zip(*parts, strict=True):
         first = of_measures[0]
-        cells = [cell for row in of_measures for cell in _cells(row, score.decimals)]
+        cells = [cell for row in of_measures for cell in difference_cells(row, score.decimals)]
         lines.append([*(show(first[name]) for name in by), str(first["n"]), *cells])
     reference, of = rows[["reference", "of"]].iloc[0]
     tests = rows.loc[rows["measure"] == rows["measure"].iloc[0], "p"].count()
@@ -88,7 +91,8 @@ def _text(rows: pd.DataFrame, score: Score) -> str:
     return "\n".join(legend)
 
 
-def _cells(row: dict[str, Any], decimals: int) -> list[str]:
+def difference_cells(row: Mapping[str, Any], decimals: int) -> list[str]:
+    """Format a row of `comparisons`: the difference with its interval, the seeds in which it is above 0, p."""
     if not row["n"]:
         return ["-", "-", "-"]
     mean = f"{row['difference']:+.{decimals}f}"

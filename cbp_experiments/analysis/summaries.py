@@ -2,10 +2,11 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from cbp_experiments.analysis.tenths import (
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.output import guarded
 from cbp_experiments.results import locked, read_experiment, run_folders, write_atomically
-from cbp_experiments.scores import score_of
+from cbp_experiments.scores import Score, score_of
 
 BINS = 40  # at most, of a run's tasks
 
@@ -51,16 +52,16 @@ def tidy(frame: pd.DataFrame, bins: int = BINS) -> pd.DataFrame:
     return pd.DataFrame({"mean": groups.mean(), "standard_error": groups.sem(), "n": groups.count()}).reset_index()
 
 
-def scores(frame: pd.DataFrame) -> pd.DataFrame:
+def scores(frame: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFrame:
     """Compute the score over all tasks (average) and over their last tenth (final): one row per setting.
 
     Columns: those of `tenths.settings`; seeds, the number of complete runs, and collapsed, how many of them ended at
     chance; average and final, means over all complete runs, with the ends of their 95 % t intervals in <column>_low
     and _high (NaN with one run).
     """
-    by = settings(frame)
+    by = list(by or settings(frame))
     rows = []
-    for key, group in scores_of_runs(frame).groupby(by, dropna=False):
+    for key, group in scores_of_runs(frame, by).groupby(by, dropna=False):
         row = dict(zip(by, key, strict=True)) | {"seeds": len(group), "collapsed": int(group["collapsed"].sum())}
         for name in ("average", "final"):
             found = t_interval(group[name])
@@ -74,17 +75,17 @@ def table(frame: pd.DataFrame) -> str:
     by, score = settings(frame), score_of(frame.columns)
     titles = [f"{name} {score.unit}".strip() for name in ("average", "final")]
     lines = [["learner", *(name.removeprefix("learner.") for name in by[1:]), "seeds", *titles]]
-    digits = f".{score.decimals}f"
     for row in scores(frame).to_dict("records"):
-        numbers = [
-            f"{row[name]:{digits}} [{row[f'{name}_low']:{digits}}, {row[f'{name}_high']:{digits}}]"
-            if row["seeds"] > 1
-            else f"{row[name]:{digits}}"
-            for name in ("average", "final")
-        ]
+        numbers = [interval(row, name, score) for name in ("average", "final")]
         lines.append([*(show(row[name]) for name in by), str(row["seeds"]), *numbers])
     legend = f"{score.words} over all tasks and over the last tenth; in brackets: 95 % t interval over seeds"
     return "\n".join([*aligned(lines), legend, *collapsed_lines(frame), *left_out(frame), *mixed(frame)])
+
+
+def interval(row: Mapping[str, Any], name: str, score: Score) -> str:
+    """Format a mean of `scores` with its interval: "83.24 [83.14, 83.34]"; without one if there is one seed."""
+    mean, low, high = (f"{row[key]:.{score.decimals}f}" for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{mean} [{low}, {high}]" if row["seeds"] > 1 else mean
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def write_summary(folder: Path, name: str | None = None, against: str | None = N
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line of scripts/summarize.py. Returns the exit code: 2 after a one-line error."""
-    parser = argparse.ArgumentParser(prog="summarize", description="Summarize the runs of an experiment.")
+    parser = argparse.ArgumentParser(
+        prog="cbp-experiments summarize", description="Summarize the runs of an experiment."
+    )
     parser.add_argument("experiment", help="such as permuted_mnist/methods")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
     parser.add_argument("--against", metavar="LEARNER", help="compare the others with this one (cbp, or else the best)")

@@ -58,28 +58,28 @@ def tenths(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index()
 
 
-def ends(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+def ends(frame: pd.DataFrame, metric: str, by: Sequence[str] | None = None) -> pd.DataFrame:
     """Average `metric` in the first and the last max(1, tasks // 10) tasks of each complete run: first, last.
 
-    One row per run, indexed by its name; the columns of `settings` and `seed` come first. Empty cells are left out; NaN
-    if there is no value.
+    One row per run, indexed by its name; the columns `by` (those of `settings` by default) and `seed` come first. Empty
+    cells are left out; NaN if there is no value.
     """
     complete = frame[frame["status"] == "complete"]
-    runs = complete.drop_duplicates("run").set_index("run")[[*settings(frame), "seed"]]
+    runs = complete.drop_duplicates("run").set_index("run")[[*(by or settings(frame)), "seed"]]
     for name, part in zip(("first", "last"), first_and_last(complete), strict=True):
         runs[name] = part.groupby("run")[metric].mean() if metric in part else float("nan")
     return runs
 
 
-def scores_of_runs(frame: pd.DataFrame) -> pd.DataFrame:
+def scores_of_runs(frame: pd.DataFrame, by: Sequence[str] | None = None) -> pd.DataFrame:
     """Compute each complete run's score over all tasks (average) and the last tenth (final), and whether it collapsed.
 
-    One row per run, indexed by its name; the columns of `settings` and `seed` come first. collapsed: the run ends at
-    chance (`analysis.statistics.at_chance`); False if the score is not accuracy or the number of classes is unknown.
+    One row per run, indexed by its name; the columns `by` (as in `ends`) and `seed` come first. collapsed: the run ends
+    at chance (`analysis.statistics.at_chance`); False if the score is not accuracy or the number of classes is unknown.
     """
     complete = frame[frame["status"] == "complete"]
     score = score_of(frame.columns)
-    runs = ends(frame, score.column).drop(columns="first").rename(columns={"last": "final"})
+    runs = ends(frame, score.column, by).drop(columns="first").rename(columns={"last": "final"})
     runs["average"] = complete.groupby("run")[score.column].mean() if score.column in complete else float("nan")
     classes = complete.drop_duplicates("run").set_index("run").reindex(columns=["classes"])["classes"]
     runs["collapsed"] = at_chance(runs["final"], classes) if score == ACCURACY else False

@@ -113,9 +113,10 @@ FIGURES = {
     **PAPER,
 }
 # No dates and no versions, so that the same CSVs give the same bytes.
-_METADATA: dict[str, dict[str, str | None]] = {
+KINDS: dict[str, dict[str, str | None]] = {
     "png": {"Software": None},
     "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
 }
 Load = Callable[[str], Evidence]
 
@@ -176,7 +177,7 @@ def draw(name: str, results_dir: Path, load: Load | None = None) -> tuple[str, l
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write <stem>.png and <stem>.pdf, each whole or not at all; returns their paths."""
     paths = []
-    for kind in _METADATA:
+    for kind in ("png", "pdf"):
         path = stem.with_name(f"{stem.name}.{kind}")
         write_atomically(path, partial(write_figure, figure, kind=kind))
         paths.append(path)
@@ -184,9 +185,9 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def write_figure(figure: Figure, handle: IO[bytes], kind: str = "png") -> None:
-    """Write the figure as "png" or "pdf"; the same figure gives the same bytes."""
+    """Write the figure as one of KINDS; the same figure gives the same bytes."""
     with matplotlib.rc_context(style.RC):
-        figure.savefig(handle, format=kind, metadata=_METADATA[kind])
+        figure.savefig(handle, format=kind, metadata=KINDS[kind])
 
 
 @guarded()
@@ -196,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     It is 2, after an error in one line, if a named figure cannot be drawn or, with none named, if there are no runs at
     all.
     """
-    parser = argparse.ArgumentParser(prog="figures", description="Draw figures from the CSVs of their runs.")
+    parser = argparse.ArgumentParser(
+        prog="cbp-experiments figures", description="Draw figures from the CSVs of their runs."
+    )
     parser.add_argument("figures", nargs="*", help=f"some of: {', '.join(FIGURES)}; all of the paper's by default")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
     parser.add_argument("--scale", help="of the runs; by default the largest at which an experiment has some")

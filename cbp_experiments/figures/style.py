@@ -1,6 +1,7 @@
 """How every figure looks: one colour and label per method, one way to turn runs into a line with its band."""
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -41,7 +42,7 @@ LABELS = {
     "adam": "Adam",
     "linear": "Linear",
 }
-SPARE_COLOURS = ("#882255", "#332288", "#664400")
+SPARE_COLOURS = ("#882255", "#332288", "#664400", "#117733", "#AA4499", "#6699CC")
 LEGEND_CHARACTERS = 11  # per inch, at the legend's font size
 LEGEND_LINE = 0.21  # inches
 LABEL_LINE = 0.17  # inches
@@ -61,6 +62,7 @@ RC: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 10.0,
     "pdf.fonttype": 42,
+    "svg.hashsalt": "cbp_experiments",  # names of the parts: the same in every file
     "savefig.dpi": 150,
 }
 
@@ -105,24 +107,38 @@ class Curve:
         return f"{name} ({self.mark})" if self.mark else name
 
 
-def curves(frame: pd.DataFrame) -> list[Curve]:
+def colours(learners: Iterable[str]) -> dict[str, str]:
+    """Return the colours of the learners of one figure, in which no two users' own learners share one if avoidable."""
+    found: dict[str, str] = {}
+    for learner in learners:
+        start = SPARE_COLOURS.index(colour(learner)) if learner not in COLOURS else 0
+        spare = [*SPARE_COLOURS[start:], *SPARE_COLOURS[:start]]
+        free = [each for each in spare if each not in found.values()]
+        found[learner] = COLOURS.get(learner) or (free or spare)[0]
+    return found
+
+
+def curves(frame: pd.DataFrame, by: Sequence[str] | None = None) -> list[Curve]:
     """Make one curve per setting, with learners in the order of COLOURS.
+
+    by: the columns that distinguish settings, learner.name first; those of `tenths.settings` by default.
 
     A setting with incomplete runs is drawn over the tasks that all its runs have, and its label says so. Diverged runs
     are not part of the mean; their thin lines end where they diverged, and the label counts them. Settings of one
     learner are shades of its colour, from dark to light.
     """
-    by = settings(frame)
+    by = list(by or settings(frame))
     order = {name: place for place, name in enumerate(COLOURS)}
     groups = [(key, rows) for key, rows in frame.groupby(by, dropna=False)]
     groups.sort(key=lambda group: order.get(group[0][0], len(order)))
     learners = [key[0] for key, _ in groups]
+    base = colours(dict.fromkeys(learners))
     result = []
     for place, (key, rows) in enumerate(groups):
         learner, variant = key[0], place - learners.index(key[0])
         distinct = frame.loc[frame["learner.name"] == learner, by].nunique(dropna=False)
         values = {column: rows[column].iloc[0] for column in by if distinct[column] > 1}
-        tint = shade(colour(learner), variant, learners.count(learner))
+        tint = shade(base[learner], variant, learners.count(learner))
         result.append(Curve(learner, values, _mark(rows), tint, *_drawn(rows)))
     return result
 

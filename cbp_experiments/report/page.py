@@ -101,7 +101,9 @@ def write_page(results_dir: Path, load: Load) -> Path:
 @guarded()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 2 after a one-line error."""
-    parser = argparse.ArgumentParser(prog="report", description="Write what the CSVs of the runs say: report.html.")
+    parser = argparse.ArgumentParser(
+        prog="cbp-experiments report", description="Write what the CSVs of the runs say: report.html."
+    )
     parser.add_argument("--results-dir", type=Path, default=Path("results"), help="where the runs are (%(default)s)")
     parser.add_argument("--scale", help="of the runs; by default the largest at which an experiment has some")
     parser.add_argument(

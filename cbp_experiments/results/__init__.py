@@ -3,6 +3,7 @@
 from cbp_experiments.results.csv_rows import Row, metrics_csv
 from cbp_experiments.results.experiment import (
     Experiment,
+    joined,
     load_experiment,
     read_experiment,
     results_dir_option,
@@ -26,6 +27,7 @@ __all__ = [
     "check_writable",
     "digest",
     "how_to_rename",
+    "joined",
     "load_experiment",
     "locked",
     "metrics_csv",

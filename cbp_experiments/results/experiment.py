@@ -97,6 +97,20 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     )
 
 
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Join the frames of several experiments into one, metrics first; a run that several of them have counts once."""
+    import pandas as pd
+
+    metrics = dict.fromkeys(name for frame in frames for name in frame.columns[: frame.columns.get_loc("run")])
+    others = dict.fromkeys(name for frame in frames for name in frame.columns[frame.columns.get_loc("run") :])
+    seen: set[str] = set()
+    parts = []
+    for frame in frames:
+        parts.append(frame[~frame["run"].isin(seen)])
+        seen |= set(frame["run"])
+    return pd.concat(parts, ignore_index=True)[[*metrics, *(name for name in others if name not in metrics)]]
+
+
 def run_folders(folder: Path, name: str | None = None) -> list[Path]:
     """List the folders under `folder` with a metrics.csv, sorted. Raises ConfigError if there are none."""
     if paths := sorted(path.parent for path in folder.glob("*/metrics.csv")):
