@@ -27,6 +27,7 @@ from cbp_experiments.training.job import Job, build_job
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "python -m cbp_experiments"
+YOUR_OWN = ("docs/your-own-method.md", "docs/your-own-runs.md")
 MANUAL = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 SMALL = ["scale=smoke", "seeds=2", "data.tasks=2", "data.task_length=50"]
 Run = Callable[..., pd.DataFrame]
@@ -49,9 +50,11 @@ def commands(page: str) -> list[str]:
     return [line for line in lines if line.startswith(MODULE)]
 
 
-def of_the_manual(dashes: bool) -> list[str]:
-    """The commands of README.md and docs/, each once: those with options that begin with two dashes, or the others."""
-    return [c for c in dict.fromkeys(c for page in MANUAL for c in commands(page)) if ("--" in c) == dashes]
+def of_the_manual(shows: bool) -> list[str]:
+    """The commands of README.md and docs/ that take overrides, each once: those that only show something, or the
+    others. The pages of YOUR_OWN have tests of their own."""
+    found = dict.fromkeys(c for page in MANUAL if page not in YOUR_OWN for c in commands(page))
+    return [c for c in found if ("--" in c) == shows and c.removeprefix(MODULE).split()[0] not in entry.COMMANDS]
 
 
 def recipe(words: str) -> str:
@@ -193,6 +196,53 @@ def test_sizes_of_a_stream_are_one_file_a_scale(folder: Path, monkeypatch: pytes
     assert (job.data.tasks, job.seeds) == (7, [0, 1, 2])
 
 
+def give(command: str, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
+    """The exit code of a command of the manual."""
+    monkeypatch.setattr(sys, "argv", ["cbp-experiments", *shlex.split(command.removeprefix(MODULE)), *more])
+    try:
+        entry.main()
+    except SystemExit as stopped:
+        return int(stopped.code or 0)
+    return 0
+
+
+def test_the_page_on_your_own_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert give(f"{MODULE} -m learner=bp,cbp engine=ensemble", monkeypatch, *SMALL) == 0
+    for command in commands("docs/your-own-runs.md"):
+        assert give(command, monkeypatch) == 0, capsys.readouterr().err
+    written = sorted(path.name for path in tmp_path.rglob("*") if path.suffix in (".png", ".pdf", ".tex"))
+    assert written == ["fig.pdf", "plot.png", "table.tex"]
+    (block,) = [text for language, text in blocks("docs/your-own-runs.md") if language == "python"]
+    namespace: dict[str, Any] = {}
+    exec(block, namespace)
+    assert set(namespace["frame"]["learner.name"]) == {"bp", "cbp"}
+
+
+@pytest.mark.slow
+def test_the_page_on_your_own_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its files and commands as they are there, on tasks of a few images."""
+    for path, text in files("docs/your-own-method.md").items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    tune, compare, *look = commands("docs/your-own-method.md")
+    for command in (tune, compare):
+        assert give(command, monkeypatch, "data.tasks=2", "data.task_length=20") == 0
+    assert {read_choice(path).settings for path in (tmp_path / "results/tuning/permuted_mnist").iterdir()} == {24}
+    capsys.readouterr()
+    for command in look:
+        assert give(command, monkeypatch) == 0
+    plotted, *table = capsys.readouterr().out.splitlines()
+    assert plotted == "results/permuted_mnist/plot.png"
+    assert {line.split()[0] for line in table[1:4]} == {"bp", "cbp", "redo"}
+
+
 def test_a_metric_is_one_function_and_its_name(run: Run) -> None:
     frame = run(recipe("my_metrics.active_units"))
     assert frame["my_metrics.active_units"].between(1, 99).all()
@@ -261,7 +311,7 @@ def checked(command: str, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     return jobs
 
 
-@pytest.mark.parametrize("command", of_the_manual(dashes=False))
+@pytest.mark.parametrize("command", of_the_manual(shows=False))
 def test_the_commands_of_the_manual_are_right(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,7 +329,7 @@ def test_the_commands_of_the_manual_are_right(
     assert list(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("command", of_the_manual(dashes=True))
+@pytest.mark.parametrize("command", of_the_manual(shows=True))
 def test_what_the_manual_asks_to_be_shown_is_shown(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,11 +81,11 @@ def select(table: pd.DataFrame) -> Selection | None:
         return None
     order = means.map(score.better_first).sort_values(kind="stable").index
     best, *others = order
-    chosen = _plain(values.loc[best])
+    chosen = _values(values, best)
     return Selection(
         values=chosen,
         score=float(means[best]),
-        second=_plain(values.loc[others[0]]) if others else None,
+        second=_values(values, others[0]) if others else None,
         lead=_lead(by_seed[best], by_seed[others[0]], score) if others else None,
         at_edge={
             key: beyond
@@ -94,7 +94,7 @@ def select(table: pd.DataFrame) -> Selection | None:
             and (beyond := next_value(values[key], chosen[key])) is not None
         },
         settings=len(values),
-        out=[_plain(values.loc[setting]) for setting in whole[~whole].index],
+        out=[_values(values, setting) for setting in whole[~whole].index],
     )
 
 
@@ -127,5 +127,7 @@ def _tied(values: pd.DataFrame, key: str, other: str) -> bool:
     return pairs[key].is_unique and pairs[other].is_unique
 
 
-def _plain(setting: pd.Series) -> dict[str, Any]:
-    return {str(key): value.item() if isinstance(value, np.generic) else value for key, value in setting.items()}
+def _values(settings: pd.DataFrame, setting: int) -> dict[str, Any]:
+    """Return the values of one setting, whole numbers as such: as a row of the frame they would be floats."""
+    (row,) = settings.loc[[setting]].to_dict("records")
+    return {str(key): value for key, value in row.items()}

@@ -251,6 +251,7 @@ def test_selection_by_hand() -> None:
     found = select(tried)
     assert found is not None
     assert (found.values, found.score, found.settings) == ({"a": 1, "b": 2}, 77, 5)
+    assert [type(value) for value in found.values.values()] == [float, int], "a whole number must stay one"
     assert found.second == {"a": 1, "b": 1}
     assert found.lead is not None
     assert (found.lead.mean, found.lead.n, found.lead.above, found.lead.below) == (2, 2, 1, 1)
