@@ -1,9 +1,12 @@
 """Splits a command line into several: one per experiment that it names, and one per learner if settings are tuned."""
 
+import re
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Glob, Override
 from omegaconf import DictConfig
 
@@ -12,6 +15,9 @@ from cbp_experiments.errors import ConfigError
 from cbp_experiments.results.files import exists
 from cbp_experiments.results.tuned import CHOICE, check_name, read_choice, tuning_folder
 
+OWN_NAME = re.compile(r"\w[\w-]{0,99}(/\w[\w-]{0,99}){0,3}")
+RESERVED = ("tuning", "figures")  # folders of results_dir
+SIMILAR = 0.8  # to a known experiment (difflib): more is taken for a typo
 PARAMS = "hydra.sweeper.params"  # where an option keeps its grid
 Compose = Callable[[list[str]], DictConfig]
 
@@ -121,9 +127,7 @@ def _is_option(group: str, name: str, line: Line) -> bool:
 
 def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:
     """List the experiments that `experiment=...` names. An unknown name is kept; Hydra reports it."""
-    roots = [folder / "experiment" for folder in folders]
-    paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
-    known = sorted(path.as_posix() for path in paths)
+    known = _known_experiments(folders)
     value: Any = override.value()
     if isinstance(value, list):
         raise ConfigError(f"{override.input_line} would mix their settings; experiment=a,b trains one after the other")
@@ -132,5 +136,31 @@ def _experiments(override: Override, folders: Sequence[Path]) -> list[Any]:
             raise ConfigError(f"{override.input_line} matches no experiment; there are: {', '.join(known)}")
         return names
     if override.is_discrete_sweep():
-        return list(override.sweep_string_iterator())
-    return [name for name in known if value not in known and name.startswith(f"{value}/")] or [value]
+        names = list(override.sweep_string_iterator())
+    else:
+        names = [name for name in known if value not in known and name.startswith(f"{value}/")] or [value]
+    for name in names:
+        if isinstance(name, str) and name not in known:
+            _add_experiment(name, known)
+    return names
+
+
+def _known_experiments(folders: Sequence[Path]) -> list[str]:
+    roots = [folder / "experiment" for folder in folders]
+    paths = {path.relative_to(root).with_suffix("") for root in roots for path in root.rglob("*.yaml")}
+    return sorted(path.as_posix() for path in paths)
+
+
+def _add_experiment(name: str, known: Sequence[str]) -> None:
+    """Let Hydra know an experiment without a YAML: it only names the folder of the results.
+
+    A name that is not allowed, or that is probably a typo of a known one, is left for Hydra to report.
+    """
+    first = name.partition("/")[0]
+    taken = first in RESERVED or any(other.startswith(f"{first}/") for other in known)
+    if OWN_NAME.fullmatch(name) and not taken and not get_close_matches(name, known, 1, SIMILAR):
+        ConfigStore.instance().store(name.rpartition("/")[2], {"experiment": name}, _group_of(name), "_global_")
+
+
+def _group_of(name: str) -> str:
+    return "/".join(["experiment", *name.split("/")[:-1]])

@@ -104,7 +104,8 @@ def _unknown_option(path: str, listed: Sequence[str]) -> str:
     group = next((name for name in GROUPS if path.startswith(f"{name}/")), path.rpartition("/")[0])
     nested = [path.relative_to(CONF / group).with_suffix("").as_posix() for path in (CONF / group).rglob("*.yaml")]
     options = ", ".join(sorted({*nested, *listed})) or "none"
-    return f"unknown {group or 'config'} {path.removeprefix(f'{group}/')!r}; there are: {options}"
+    own = " (give your own experiment a name unlike these, of letters, digits, _, - and /)" * (group == "experiment")
+    return f"unknown {group or 'config'} {path.removeprefix(f'{group}/')!r}; there are: {options}{own}"
 
 
 def known_keys() -> list[str]:

@@ -38,7 +38,8 @@ BAD_INPUT = [
     ("network=nope", f"unknown network 'nope'; there are: {options('network')}"),
     ("engine=nope", f"unknown engine 'nope'; there are: {options('engine')}"),
     ("scale=nope", f"unknown scale 'nope'; there are: {options('scale')}"),
-    ("experiment=nope", f"unknown experiment 'nope'; there are: {options('experiment')}"),
+    ("experiment=demoo", f"unknown experiment 'demoo'; there are: {options('experiment')} (give your own experiment a"),
+    ("experiment=tuning", "unknown experiment 'tuning'; there are: "),
     ("experiment=../x", f"unknown experiment '../x'; there are: {options('experiment')}"),
     (
         "learner=3",

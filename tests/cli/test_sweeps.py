@@ -16,7 +16,7 @@ import pytest
 
 from cbp_experiments.cli.compose import CONF, compose
 from cbp_experiments.cli.expanding import parts
-from cbp_experiments.results import RunFolder
+from cbp_experiments.results import RunFolder, load_experiment
 from tests.command import BUSY, ONE_THREAD, TINY, call, files, metrics, records, run, spawn, train
 from tests.interruptions import wait_for_checkpoints
 
@@ -311,6 +311,18 @@ def test_each_of_several_experiments_has_its_grid() -> None:
     one_by_one = [job for name in names for job in composed_names("-m", f"experiment={name}")]
     assert len(one_by_one) == 6
     assert composed_names("-m", f"experiment={','.join(names)}") == one_by_one
+
+
+def test_an_experiment_needs_no_yaml(folder: Path) -> None:
+    outcome = call("-m", "experiment=my/idea,plain", "learner=bp,linear")
+    assert outcome.code == 0, outcome
+    for name in ("my/idea", "plain"):
+        frame = load_experiment(folder / "results" / name)
+        assert set(frame["learner.name"]) == {"bp", "linear"}
+        assert set(frame["experiment"]) == {name}
+    assert call("status", "-m", "experiment=plain", "learner=bp,linear").code == 0
+    (run,) = {path.name for path in (folder / "results" / "plain").glob("bp_*")}
+    assert (folder / "results" / "my" / "idea" / run).is_dir(), "the name of an experiment is not in that of a run"
 
 
 def test_a_grid_that_would_be_lost_is_refused(folder: Path) -> None:
