@@ -4,6 +4,7 @@ from cbp_experiments.results.csv_rows import Row, metrics_csv
 from cbp_experiments.results.experiment import (
     Experiment,
     joined,
+    load,
     load_experiment,
     read_experiment,
     results_dir_option,
@@ -28,6 +29,7 @@ __all__ = [
     "digest",
     "how_to_rename",
     "joined",
+    "load",
     "load_experiment",
     "locked",
     "metrics_csv",

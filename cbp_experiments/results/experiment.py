@@ -97,6 +97,14 @@ def read_experiment(folder: Path, name: str | None = None, *, runs: Collection[s
     )
 
 
+def load(*folders: str | Path) -> pd.DataFrame:
+    """Return the runs in the folders of one or several experiments as one table, as in `read_experiment`.
+
+    Raises ConfigError if a folder has no runs or a damaged one.
+    """
+    return joined([load_experiment(Path(folder)) for folder in folders])
+
+
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Join the frames of several experiments into one, metrics first; a run that several of them have counts once."""
     import pandas as pd
