@@ -23,6 +23,7 @@ BELOW = {
     "networks": (),
     "metrics": (),
     "learners": ("networks",),
+    "modules": ("learners", "networks"),
     "engines": ("learners", "metrics", "networks", "streams"),
     "results": (),
     "analysis": ("results",),

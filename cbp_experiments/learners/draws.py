@@ -22,6 +22,7 @@ class Draws:
     """
 
     def __init__(self, runs: int, device: torch.device):
+        self.runs = runs
         self._task = torch.zeros(runs, dtype=torch.int64, device=device)
         self._updates = torch.zeros((), dtype=torch.int64, device=device)
         self._now = torch.zeros(runs, dtype=torch.int64, device=device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cbp_experiments.learners.base import FORGET, Actor, Mechanism
 from cbp_experiments.learners.optimizers import Optimizer
+from cbp_experiments.learners.resetting import Resetting
 from cbp_experiments.learners.step import Step
 from cbp_experiments.learners.utilities import UTILITIES
 from cbp_experiments.networks import fill
@@ -50,11 +51,14 @@ class UnitReplacement(Mechanism):
         self.require("optimizer_state", alike, "moments with reset_momentum=true")
 
     def forgets(self, optimizer: Optimizer) -> str:
-        published = optimizer.published_reset
+        return self.chosen_reset(optimizer.published_reset)
+
+    def chosen_reset(self, published: str) -> str:
+        """Return what is forgotten about a replaced unit by an optimizer that, as published, forgets `published`."""
         return self.optimizer_state or ("moments" if self.reset_momentum and published == "none" else published)
 
     def actor(self, step: Step) -> Actor:
-        return Replacing(self, step)
+        return Replacing(self, step, self.forgets(step.learner.chosen_optimizer))
 
 
 class Replacing(Actor):
@@ -66,25 +70,26 @@ class Replacing(Actor):
     useful one first.
     """
 
-    def __init__(self, replacement: UnitReplacement, step: Step):
+    def __init__(self, replacement: UnitReplacement, step: Resetting, forget: str):
+        """forget: what the optimizer forgets about a replaced unit (base.FORGET)."""
         super().__init__()
-        self.replacement, self.forget = replacement, replacement.forgets(step.learner.chosen_optimizer)
+        self.replacement, self.forget = replacement, forget
         self.replaced: list[tuple[int, Tensor]] = []
         self.observed = 0  # number of activations of a unit at an update
         groups = step.network.units
         for layer, group in enumerate(groups):
             for name in ("utility", "mean_activation", "age"):
                 self.state[f"{name}_{layer}"] = torch.zeros_like(group.bias).detach()
-        self.state["to_replace"] = torch.zeros(len(step.network.weights[0]), len(groups), dtype=torch.float64)
+        self.state["to_replace"] = torch.zeros(step.draws.runs, len(groups), dtype=torch.float64)
         mature_only = step.network.mature_units_only
         self.schedules = [Schedule(replacement, mature_only, [0] * group.count) for group in groups]
 
-    def begin_task(self, step: Step) -> None:
+    def begin_task(self, step: Resetting) -> None:
         fractions = self.state["to_replace"][0].tolist()
         for layer, schedule in enumerate(self.schedules):
             schedule.begin(self.state[f"age_{layer}"][0].long().tolist(), fractions[layer])
 
-    def after_update(self, step: Step, hidden: list[Tensor]) -> None:
+    def after_update(self, step: Resetting, hidden: list[Tensor]) -> None:
         """Update age, mean activation and utility (steps 1 to 4 of Algorithm 1)."""
         decay = self.replacement.decay_rate
         for layer, group in enumerate(step.network.units):
@@ -97,7 +102,7 @@ class Replacing(Actor):
             self.state[f"utility_{layer}"].lerp_(utility, 1 - decay)
             self.observed = h[0, :, 0].numel()
 
-    def between_updates(self, step: Step) -> None:
+    def between_updates(self, step: Resetting) -> None:
         self.replaced = []
         for layer, schedule in enumerate(self.schedules):
             count = schedule.due()
@@ -110,7 +115,7 @@ class Replacing(Actor):
                     fill(self.state[f"{name}_{layer}"], step.network.units[layer].own(units), 0.0)
                 self.replaced.append((layer, units))
 
-    def _least_useful(self, step: Step, layer: int, count: int) -> Tensor:
+    def _least_useful(self, step: Resetting, layer: int, count: int) -> Tensor:
         """Return the mature units with the smallest bias-corrected utility, smallest first: `[R, count]`.
 
         A unit's first activation is its own mean. With one example and one position per update, the adaptable

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from cbp_experiments.learners.draws import Draws
 from cbp_experiments.learners.objectives import LOSSES
-from cbp_experiments.networks import StackedNetwork, fill, put
+from cbp_experiments.learners.optimizers import Updater
+from cbp_experiments.learners.resetting import Resetting
+from cbp_experiments.networks import StackedNetwork
 
 if TYPE_CHECKING:
     from cbp_experiments.learners.learner import Learner
 
 
-class Step:
+class Step(Resetting):
     """Forward, backward, update: a network, its optimizer, and the actors of the learner's mechanisms.
 
     `draws` gives the actors random numbers. An update has two halves: `learn` does the same at every update and reads
@@ -24,18 +26,21 @@ class Step:
     only at some updates.
     """
 
+    network: StackedNetwork
+    optimizer: Updater
+
     def __init__(self, learner: Learner, network: StackedNetwork, objective: str = "cross_entropy"):
         """Give the network the learner's normalization, whose parameters are learned, too.
 
         objective: a key of objectives.LOSSES.
         """
-        self.learner, self.network, self.loss = learner, network, LOSSES[objective]
+        self.learner, self.loss = learner, LOSSES[objective]
         if normalization := learner.chosen_normalization:
             network.normalization = normalization.normalizer(network.units)
         optimizer = learner.chosen_optimizer
         forgets = {mechanism.forgets(optimizer) for mechanism in learner.mechanisms}
-        self.optimizer = optimizer.updater(network.parameters, learner.step_size, "moments_and_count" in forgets)
-        self.draws = Draws(len(network.weights[0]), network.weights[0].device)
+        updater = optimizer.updater(network.parameters, learner.step_size, "moments_and_count" in forgets)
+        super().__init__(network, updater, Draws(len(network.weights[0]), network.weights[0].device))
         self.actors = [mechanism.actor(self) for mechanism in learner.mechanisms]
 
     def begin_task(self, keys: Sequence[int], updates: int = 0) -> None:
@@ -72,39 +77,3 @@ class Step:
     def between_updates(self) -> None:
         for actor in self.actors:
             actor.between_updates(self)
-
-    def reset_units(
-        self,
-        layer: int,
-        units: Tensor,
-        forget: str,
-        *,
-        purpose: str,
-        chosen: Tensor | None = None,
-        normalization: bool = True,
-    ) -> None:
-        """Reset the `units [R, K]` of a hidden layer: fresh weights in, bias 0, weights out 0, new normalization.
-
-        forget: what the optimizer forgets about them (base.FORGET). chosen: bool `[R, K]`, which of `units` to reset;
-        all by default. purpose: names the draws, one name per mechanism; unit k of each run takes the k-th part of
-        them. normalization: False keeps the units' normalization.
-
-        Reset layers from input to output: a weight between two reset units is as the later call leaves it.
-        """
-        group = self.network.units[layer]
-        into, own, out = group.incoming(units), group.own(units), group.outgoing(units)
-        fresh = self.fresh_weights(layer, group.weight[into].shape[1:], purpose)
-        put(group.weight, into, fresh.to(group.weight), chosen)
-        fill(group.bias, own, 0.0, chosen)
-        fill(group.out, out, 0.0, chosen)
-        places = [(group.weight, into), (group.bias, own), (group.out, out)]
-        if normalization and self.network.normalization:
-            self.network.normalization.reset(layer, own, chosen)
-            places += [(parameter, own) for parameter in self.network.of_normalization[layer]]
-        for parameter, where in places:
-            self.optimizer.reset(parameter, where, forget, chosen)
-
-    def fresh_weights(self, layer: int, shape: Sequence[int], purpose: str) -> Tensor:
-        """Draw initial weights into units of a hidden layer: float64 `[R, *shape]`; `shape` is (count, ...)."""
-        bound = self.network.units[layer].bound
-        return self.draws.uniform(purpose, layer, shape).mul_(2 * bound).sub_(bound)

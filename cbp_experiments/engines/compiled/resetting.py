@@ -1,4 +1,4 @@
-"""Step.reset_units (learners/step.py) compiled, for one unit of one run."""
+"""Resetting.reset_units (learners/resetting.py) compiled, for one unit of one run."""
 
 import numpy as np
 

@@ -53,13 +53,9 @@ class Moments(Updater):
             self.state[f"updates_{i}"] = torch.zeros(shape, device=p.device, dtype=p.dtype)
 
     def update(self, gradients: Sequence[Tensor]) -> None:
-        beta1, beta2 = self.betas
         for i, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
-            first = self.state[f"first_{i}"].lerp_(gradient, 1 - beta1)
-            second = self.state[f"second_{i}"].mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-            t = self.state[f"updates_{i}"].add_(1)
-            scale = (second / (1 - beta2**t)).sqrt_().add_(self.epsilon)
-            parameter.sub_(first / (1 - beta1**t) / scale, alpha=self.step_size)
+            first, second, updates = (self.state[f"{name}_{i}"] for name in ("first", "second", "updates"))
+            take_step(parameter, gradient, first, second, updates, self.step_size, self.betas, self.epsilon)
 
     def reset(self, parameter: Tensor, where: Where, forget: str, chosen: Tensor | None = None) -> None:
         if forget == "none":
@@ -72,3 +68,22 @@ class Moments(Updater):
             kept.append("updates")
         for name in kept:
             fill(self.state[f"{name}_{i}"], where, 0.0, chosen)
+
+
+def take_step(
+    parameter: Tensor,
+    gradient: Tensor,
+    first: Tensor,
+    second: Tensor,
+    updates: Tensor,
+    step_size: float,
+    betas: tuple[float, float],
+    epsilon: float,
+) -> None:
+    """Make Adam's update of a parameter, its moments and its count of updates (one, or one per weight), in place."""
+    beta1, beta2 = betas
+    first.lerp_(gradient, 1 - beta1)
+    second.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    updates.add_(1)
+    scale = (second / (1 - beta2**updates)).sqrt_().add_(epsilon)
+    parameter.sub_(first / (1 - beta1**updates) / scale, alpha=step_size)
