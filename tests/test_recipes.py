@@ -19,6 +19,7 @@ from cbp_experiments import metrics
 from cbp_experiments.analysis import tenths as summary
 from cbp_experiments.cli import jobs as jobs_module
 from cbp_experiments.cli import tune as tuning
+from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import draw
 from cbp_experiments.results import load_experiment
 from cbp_experiments.results.tuned import Choice, read_choice, read_settings, write_choice
@@ -143,26 +144,98 @@ def test_the_online_engine_says_that_it_does_not_know_a_mechanism(run: Run, caps
     assert "it has no compiled half of Noise (learner.noise)" in capsys.readouterr().err
 
 
-def test_a_compiled_half_is_one_file_more_and_a_line_in_a_table(tmp_path: Path) -> None:
-    """In a copy of the package: there the mechanism runs on both engines, with the same losses but for rounding."""
+def losses_of_both_engines(folder: Path, sources: dict[str, str], line: str, command: str) -> dict[str, pd.Series]:
+    """The losses on each engine of a mechanism that is added to a copy of the package; line: of the table."""
     for part in ("cbp_experiments", "conf"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for path, text in files("CONTRIBUTING.md").items():
-        if Path(path).stem == "ceiling":
-            (tmp_path / path).write_text(text, encoding="utf-8")
-    (line,) = [text for language, text in blocks("CONTRIBUTING.md") if language == "python" and "Half(" in text]
-    table = tmp_path / "cbp_experiments" / "engines" / "abilities.py"
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for path, text in sources.items():
+        (folder / path).write_text(text, encoding="utf-8")
+    kind, module = line.partition(":")[0], line.split('"')[1]
+    table = folder / "cbp_experiments" / "engines" / "abilities.py"
     before, after = table.read_text(encoding="utf-8").split("HALVES: dict[type[Part], Half] = {\n")
-    imported = "from cbp_experiments.learners.ceiling import Ceiling\n\n"
+    imported = f"from cbp_experiments.learners.{module} import {kind}\n\n"
     table.write_text(f"{before}{imported}HALVES: dict[type[Part], Half] = {{\n    {line}{after}", encoding="utf-8")
     losses = {}
     for engine in ("online", "ensemble"):
-        command = [*shlex.split(recipe("mechanism=ceiling").removeprefix("python ")), *SMALL]
-        command += [f"engine={engine}", "learner.ceiling.limit=0.1", f"results_dir={engine}"]
-        done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        arguments = [*shlex.split(command.removeprefix("python ")), *SMALL, f"engine={engine}", f"results_dir={engine}"]
+        done = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
-        frame = load_experiment(tmp_path / engine / "permuted_mnist")
-        losses[engine] = frame.set_index(["seed", "task"])["loss"]
+        losses[engine] = load_experiment(folder / engine / "permuted_mnist").set_index(["seed", "task"])["loss"]
+    return losses
+
+
+def test_a_compiled_half_is_one_file_more_and_a_line_in_a_table(tmp_path: Path) -> None:
+    """The mechanism runs on both engines, with the same losses but for rounding."""
+    sources = {path: text for path, text in files("CONTRIBUTING.md").items() if Path(path).stem == "ceiling"}
+    (line,) = [text for language, text in blocks("CONTRIBUTING.md") if language == "python" and "Half(" in text]
+    command = f"{recipe('mechanism=ceiling')} learner.ceiling.limit=0.1"
+    losses = losses_of_both_engines(tmp_path, sources, line, command)
+    assert (losses["online"] - losses["ensemble"]).abs().max() < 1e-5
+
+
+RESTARTING = {
+    "cbp_experiments/learners/restarting.py": """
+from dataclasses import dataclass
+import torch
+from cbp_experiments.learners.base import Actor, Mechanism
+
+@dataclass(frozen=True)
+class Restarting(Mechanism):
+    period: int
+    def actor(self, step):
+        return Restart(self.period)
+
+class Restart(Actor):
+    def __init__(self, period):
+        super().__init__()
+        self.period, self.updates = period, 0
+    def begin_task(self, step):
+        self.updates = 0
+    def between_updates(self, step):
+        self.updates += 1
+        if self.updates % self.period == 0:
+            for layer in range(len(step.network.units)):
+                step.reset_units(layer, torch.tensor([[1, 4]] * len(step.network.weights[0])), "none", purpose="again")
+""",
+    "cbp_experiments/engines/compiled/restarting.py": """
+from typing import NamedTuple
+import numpy as np
+from cbp_experiments.compiling import inlined
+from cbp_experiments.engines.compiled.draws import purpose_keys
+from cbp_experiments.engines.compiled.hooks import after_update
+from cbp_experiments.engines.compiled.resetting import reset_unit
+
+class RestartingArrays(NamedTuple):
+    period: int
+    keys: np.ndarray
+    def begin_task(self, key):
+        pass
+    def state(self, within_task):
+        return {}
+
+def build(part, learner, network):
+    return RestartingArrays(part.period, purpose_keys("again", network))
+
+@after_update.of(RestartingArrays)
+@inlined
+def restart(part, run, parts, t, events):
+    if (t + 1) % part.period == 0:
+        for layer in range(len(run.network.starts) - 1):
+            reset_unit(run, parts, layer, 1, part.keys[layer], 0, True)
+            reset_unit(run, parts, layer, 4, part.keys[layer], 1, True)
+""",
+    "conf/mechanism/restarting.yaml": """# @package learner.restarting
+_target_: cbp_experiments.learners.restarting.Restarting
+period: 7
+""",
+}
+
+
+@pytest.mark.slow
+def test_a_mechanism_may_reset_units_on_both_engines(tmp_path: Path) -> None:
+    line = 'Restarting: Half("restarting", {"period": None}, resets_units=True),\n'
+    command = f"{MODULE} learner=l2 learner.weight_decay=0.01 mechanism=restarting"
+    losses = losses_of_both_engines(tmp_path, RESTARTING, line, command)
     assert (losses["online"] - losses["ensemble"]).abs().max() < 1e-5
 
 
@@ -217,8 +290,13 @@ def test_the_page_on_your_own_runs(
     assert written == ["fig.pdf", "plot.png", "table.tex"]
     (block,) = [text for language, text in blocks("docs/your-own-runs.md") if language == "python"]
     namespace: dict[str, Any] = {}
+    capsys.readouterr()
     exec(block, namespace)
+    assert capsys.readouterr().out.count("already finished; skipped") == 2
     assert set(namespace["frame"]["learner.name"]) == {"bp", "cbp"}
+    pd.testing.assert_frame_equal(namespace["again"], namespace["frame"])
+    with pytest.raises(ConfigError, match="unknown learner 'nobody'"):
+        namespace["cbp"].run(["learner=nobody"])
 
 
 @pytest.mark.slow

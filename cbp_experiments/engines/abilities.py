@@ -38,6 +38,10 @@ class Half:
 
     module: str | None
     reads: Known
+    magnitudes: bool = False  # it uses the sums of |w| of each unit
+    all_weights: bool = False  # it uses all weights after every update, so that no row may wait until it is read
+    changes_weights: bool = False  # it changes weights itself, without resetting whole units
+    resets_units: bool = False
 
 
 # The parts that the online engine has compiled.
@@ -50,11 +54,14 @@ HALVES: dict[type[Part], Half] = {
     ),
     Dropout: Half("dropout", {"dropout": None}),
     WeightDecay: Half(None, {"weight_decay": None}),  # in the optimizers
-    Perturbation: Half("noise", {"perturbation_std": None}),
+    Perturbation: Half("noise", {"perturbation_std": None}, changes_weights=True),
     UnitReplacement: Half(
         "replacing",
         dict.fromkeys(("replacement_rate", "maturity_threshold", "decay_rate", "reset_momentum", "reset_normalization"))
         | {"utility": structures.UTILITIES},
+        magnitudes=True,
+        all_weights=True,
+        resets_units=True,
     ),
 }
 NEUTRAL = {key.name: key.default for key in fields(Learner)}

@@ -8,9 +8,8 @@ import numpy as np
 from cbp_experiments.engines.abilities import HALVES
 from cbp_experiments.engines.base import Problem
 from cbp_experiments.engines.compiled import hooks, magnitudes, structures
-from cbp_experiments.engines.compiled.needs import replaces_units
-from cbp_experiments.learners import Learner, Part, Perturbation
-from cbp_experiments.learners.optimizers import SGD
+from cbp_experiments.engines.compiled.needs import keeps_magnitudes, uses_magnitudes
+from cbp_experiments.learners import Learner, Part
 from cbp_experiments.streams import CROSS_ENTROPY
 
 LANE = 16  # a row is padded to a multiple of this many weights, one AVX-512 register in float32
@@ -70,13 +69,11 @@ def parts(learner: Learner, network: structures.Network) -> structures.Parts:
 
     mechanisms = [build(part) for part in learner.mechanisms]
     optimizer, normalization = build(learner.chosen_optimizer), learner.chosen_normalization
-    running = isinstance(learner.chosen_optimizer, SGD) and not any(
-        isinstance(part, Perturbation) for part in learner.mechanisms
-    )
+    sums = magnitudes.build(network, running=keeps_magnitudes(learner)) if uses_magnitudes(learner) else None
     return structures.Parts(
         optimizer=optimizer,
         normalization=build(normalization) if normalization else None,
-        magnitudes=magnitudes.build(network, running) if replaces_units(learner) else None,
+        magnitudes=sums,
         mechanisms=tuple(part for part in mechanisms if part is not None),
         waiting=any(type(part) in hooks.before_reading.functions for part in (optimizer, *mechanisms)),
     )

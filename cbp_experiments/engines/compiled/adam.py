@@ -36,7 +36,7 @@ from cbp_experiments.engines.compiled.hooks import (
     update_vector,
 )
 from cbp_experiments.engines.compiled.layers import as_matrix, matrix, pass_back
-from cbp_experiments.engines.compiled.needs import all_weights_at_every_update, replaces_units
+from cbp_experiments.engines.compiled.needs import all_weights_at_every_update, resets_units
 from cbp_experiments.engines.compiled.structures import CHUNK, SMALLEST, Network, Parts, RunArrays, Scratch
 from cbp_experiments.learners import Learner, optimizers
 
@@ -45,7 +45,7 @@ def build(part: optimizers.Adam, learner: Learner, network: Network) -> AdamArra
     dtype, widest, layers = network.weights.dtype, max(network.strides), len(network.starts)
     beta1, beta2, decay = part.beta1, part.beta2, learner.weight_decay
     fade = updates_to_fade(beta1, beta2, dtype, most=CHUNK)
-    corrections = (layers + 1, widest) if replaces_units(learner) else (1, 1)
+    corrections = (layers + 1, widest) if resets_units(learner) else (1, 1)
     eager = all_weights_at_every_update(learner)
     summed = not eager and fade < CHUNK and dtype == np.float32
 

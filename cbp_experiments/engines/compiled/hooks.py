@@ -141,6 +141,14 @@ def after_update(part: Any, run: RunArrays, parts: Parts, t: int, events: np.nda
 
 
 @Hook
+def renew_weights(magnitudes: Any, run: RunArrays, layer: int, unit: int, purpose: np.uint64, k: int) -> None:
+    """Draw the incoming weights of a unit, set its outgoing weights to 0, and adjust the sums of |w|.
+
+    `k` other units of the layer were reset for this purpose at this update.
+    """
+
+
+@Hook
 def sum_magnitudes(magnitudes: Any, run: RunArrays) -> None:
     """Recompute the sums of |w|."""
 

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cbp_experiments.compiling import inlined
-from cbp_experiments.engines.compiled.hooks import sum_magnitudes, update_rows_of
+from cbp_experiments.engines.compiled.hooks import renew_weights, sum_magnitudes, update_rows_of
 from cbp_experiments.engines.compiled.layers import matrix
+from cbp_experiments.engines.compiled.resetting import fresh_weight
 from cbp_experiments.engines.compiled.rows import (
     backward_rows,
     backward_rows_tracked,
@@ -53,6 +54,30 @@ def sum_afresh(magnitudes: Magnitudes, run: RunArrays) -> None:
                 for j in range(n):
                     total += abs(row[j])
                 magnitudes.outgoing[layer, i] = total
+
+
+@renew_weights.of(Magnitudes)
+@inlined
+def renew_and_track(magnitudes: Magnitudes, run: RunArrays, layer: int, unit: int, purpose: np.uint64, k: int) -> None:
+    incoming, outgoing, inputs = magnitudes.incoming, magnitudes.outgoing, run.network.sizes[layer]
+    w = matrix(run.network, layer)
+    incoming[layer, unit] = 0
+    for i in range(inputs):
+        before = abs(w[i, unit])
+        w[i, unit] = fresh_weight(run, layer, purpose, k * inputs + i)
+        if layer > 0:
+            outgoing[layer, i] += abs(w[i, unit]) - before
+        incoming[layer, unit] += abs(w[i, unit])
+    w = matrix(run.network, layer + 1)
+    for j in range(w.shape[1]):
+        before = incoming[layer + 1, j]
+        incoming[layer + 1, j] -= abs(w[unit, j])
+        w[unit, j] = 0
+        if incoming[layer + 1, j] < MOSTLY_GONE * before:
+            incoming[layer + 1, j] = 0
+            for i in range(run.network.sizes[layer + 1]):
+                incoming[layer + 1, j] += abs(w[i, j])
+    outgoing[layer + 1, unit] = 0
 
 
 @update_rows_of.of(Magnitudes)
