@@ -202,7 +202,7 @@ from typing import NamedTuple
 import numpy as np
 from cbp_experiments.compiling import inlined
 from cbp_experiments.engines.compiled.draws import purpose_keys
-from cbp_experiments.engines.compiled.hooks import after_update
+from cbp_experiments.engines.compiled.hooks import between_updates
 from cbp_experiments.engines.compiled.resetting import reset_unit
 
 class RestartingArrays(NamedTuple):
@@ -216,7 +216,7 @@ class RestartingArrays(NamedTuple):
 def build(part, learner, network):
     return RestartingArrays(part.period, purpose_keys("again", network))
 
-@after_update.of(RestartingArrays)
+@between_updates.of(RestartingArrays)
 @inlined
 def restart(part, run, parts, t, events):
     if (t + 1) % part.period == 0:

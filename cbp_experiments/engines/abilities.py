@@ -104,18 +104,28 @@ def check_tasks(engine: str, problem: Problem, number: int, tasks: Sequence[Task
 
 
 def check_rows(problem: Problem, number: int, task: Task) -> None:
-    """Raise ConfigError if a task names images that do not exist, or labels that are not classes.
+    """Raise ConfigError if a task names images or pixels that do not exist, or labels that are not classes.
 
     The compiled functions do not check this: they would read and write outside their arrays.
     """
     stream, rows = problem.stream, task.order
-    if len(rows) and not 0 <= rows.min() <= rows.max() < len(stream.labels):
-        raise ConfigError(f"task {number + 1} presents row {rows.max()} of {len(stream.labels)} images (from 0)")
+    check_images(problem, number, rows, "presents")
+    if task.permutation is not None and len(task.permutation) != problem.inputs:
+        raise ConfigError(
+            f"task {number + 1} has a permutation of {len(task.permutation)} pixels, and images have {problem.inputs}"
+        )
     if problem.objective != CROSS_ENTROPY:
         return
     labels = stream.labels[rows]
     if len(rows) and not 0 <= labels.min() <= labels.max() < stream.classes:
         raise ConfigError(f"task {number + 1} has the label {labels.max()}, and there are {stream.classes} (from 0)")
+
+
+def check_images(problem: Problem, number: int, rows: np.ndarray, does: str) -> None:
+    """Raise ConfigError if these rows of the stream's images do not exist. does: what the task does with them."""
+    images = len(problem.stream.labels)
+    if len(rows) and not 0 <= rows.min() <= rows.max() < images:
+        raise ConfigError(f"task {number + 1} {does} row {rows.max()} of {images} images (from 0)")
 
 
 def _unknown_objective(problem: Problem) -> Iterator[str]:

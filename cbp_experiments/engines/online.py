@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from cbp_experiments.engines import arrays, base
-from cbp_experiments.engines.abilities import check_rows, check_tasks
+from cbp_experiments.engines.abilities import check_images, check_rows, check_tasks
 from cbp_experiments.engines.base import Problem, Progress, Row, State, as_array, check_state, from_array, task_row
 from cbp_experiments.engines.compiled import kernel, structures
 from cbp_experiments.networks import MLP
@@ -133,6 +133,7 @@ class OnlineRun:
 
     def measure(self, task: int, position: np.ndarray) -> Row:
         rows = self.problem.stream.probe(self.seeds[0], task)
+        check_images(self.problem, task, rows, "measures")
         wanted = self.problem.measurements.features
         hidden = [h.unsqueeze(0) for h in self.hidden(rows, position)] if wanted else []
         weights = [torch.from_numpy(weight).unsqueeze(0) for weight in self.weights]
@@ -166,8 +167,11 @@ class OnlineRun:
             kept["normalization_gain"] = self.network.gains
         if within_task:
             kept["task_scale"] = self.network.scale
-        for part in self.arrays_of_parts:
-            kept |= part.state(within_task)
+        parts = self.parts
+        for part in (parts.optimizer, parts.normalization, parts.magnitudes):
+            kept |= part.state(within_task) if part is not None else {}
+        for i, part in enumerate(parts.mechanisms):  # two of them may have a state of the same name
+            kept |= {f"mechanism_{i}_{name}": array for name, array in part.state(within_task).items()}
         return kept
 
     def state(self, run: int) -> State:

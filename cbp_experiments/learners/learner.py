@@ -87,9 +87,13 @@ class Learner:
 
     @cached_property
     def mechanisms(self) -> tuple[Mechanism, ...]:
-        """The mechanisms that are on, in the order in which they act: the paper's, then those in `others`."""
+        """The mechanisms that are on, in the order in which they act: the paper's, then those in `others` by name.
+
+        Not as they were listed: the name of a run does not tell that order.
+        """
         own = [self._part(kind) for kind in MECHANISMS]
-        return (*(part for part in own if part.on), *(p for p in self.others.values() if isinstance(p, Mechanism)))
+        others = [part for _, part in sorted(self.others.items()) if isinstance(part, Mechanism)]
+        return (*(part for part in own if part.on), *others)
 
     @property
     def parts(self) -> Iterator[tuple[str, Part]]:
@@ -124,7 +128,7 @@ class Learner:
 
     def _refuse_keys_of_other_optimizers(self) -> None:
         """Raise ConfigError if keys of other optimizers are set, because they would do nothing."""
-        own = {key.name for key in fields(self.chosen_optimizer)}
+        own = {key.name for key in fields(OPTIMIZERS[self.optimizer])} if self.optimizer in OPTIMIZERS else set()
         neutral = {key.name: key.default for key in fields(self)}
         for optimizer, kind in OPTIMIZERS.items():
             for name in (key.name for key in fields(kind)):

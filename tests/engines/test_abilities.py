@@ -153,3 +153,13 @@ def test_rows_and_labels_that_are_not_there_are_refused(row: int, label: int, me
     problem.stream.labels[3] = label
     with pytest.raises(ConfigError, match=message):
         numbers("online", problem)
+
+
+def test_pixels_and_probes_that_do_not_exist_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = with_tasks(lambda seed, task: replace(task, permutation=np.arange(19)))
+    with pytest.raises(ConfigError, match="task 1 has a permutation of 19 pixels, and images have 20"):
+        numbers("online", short)
+    problem = with_tasks(lambda seed, task: task)
+    monkeypatch.setattr(problem.stream, "probe", lambda seed, task: np.arange(51))
+    with pytest.raises(ConfigError, match="task 1 measures row 50 of 50 images"):
+        numbers("online", problem)

@@ -108,7 +108,7 @@ def test_a_state_of_another_run_is_refused() -> None:
     run = RecordedRun(problem, 0)
     state = run.state(0)
     for damaged in (
-        {name: array for name, array in state.items() if name != "age"},
+        {name: array for name, array in state.items() if name != "mechanism_0_age"},
         state | {"more": np.zeros(3)},
         state | {"weights": np.zeros(3)},
         state | {"weights": np.array(1.0)},

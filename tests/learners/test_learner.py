@@ -144,6 +144,25 @@ def test_mechanisms_of_ones_own_act_beside_the_learners() -> None:
     assert step.actors[0].state["calls"].tolist() == [1, 1]
 
 
+def test_mechanisms_act_in_the_order_of_their_names() -> None:
+    """As they are listed, two orders would be two results of one name."""
+    first, last = Decay(0.1), Decay(0.2)
+    for others in ({"a": first, "b": last}, {"b": last, "a": first}):
+        assert Learner("both", 0.1, others=others).mechanisms == (first, last)
+
+
+@dataclass(frozen=True)
+class Lion(SGD):
+    beta1: float = 0.9
+
+
+def test_the_keys_of_ones_own_optimizer_are_not_the_learners() -> None:
+    lion = Lion(momentum=0.0, beta1=0.5)
+    assert Learner("lion", 0.1, optimizer="lion", others={"lion": lion}).chosen_optimizer == lion
+    with pytest.raises(ConfigError, match=r"learner\.beta1 belongs to learner\.optimizer=adam, and it is lion"):
+        Learner("lion", 0.1, optimizer="lion", others={"lion": lion}, beta1=0.7)
+
+
 def test_the_order_of_mechanisms() -> None:
     learner = Learner("all", 0.1, others={"mine": Decay(0.3)}, replacement_rate=0.1, weight_decay=0.1, dropout=0.1)
     names = [type(part).__name__ for part in learner.mechanisms]

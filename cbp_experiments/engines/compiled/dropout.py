@@ -30,11 +30,11 @@ def build(part: Dropout, learner: Learner, network: Network) -> DropoutArrays:
 @activations.of(DropoutArrays)
 @inlined
 def drop(dropout: DropoutArrays, run: RunArrays, layer: int) -> None:
-    h, slope = run.scratch.h[layer], run.scratch.slope[layer]
-    n, zero, scale = run.network.sizes[layer], h.dtype.type(0), h.dtype.type(1 / (1 - dropout.rate))
-    purpose, least = dropout.keys[layer - 1], u64(np.ceil(dropout.rate * 2.0**53))
+    h, slope = run.scratch.h[layer + 1], run.scratch.slope[layer + 1]
+    n, zero, scale = run.network.sizes[layer + 1], h.dtype.type(0), h.dtype.type(1 / (1 - dropout.rate))
+    purpose, least = dropout.keys[layer], u64(np.ceil(dropout.rate * 2.0**53))
     for i in range(n):
         kept = scale if uniform_bits(run.draws, purpose, i) >= least else zero
         h[i] *= kept
         slope[i] *= kept
-    list_active(run, layer)
+    list_active(run, layer + 1)

@@ -87,7 +87,7 @@ def normalize(normalization: Any, run: RunArrays, layer: int) -> None:
 
 @Hook
 def activations(part: Any, run: RunArrays, layer: int) -> None:
-    """Change the activations `scratch.h[layer]` of a hidden layer and their slopes."""
+    """Change the activations `scratch.h[layer + 1]` of hidden layer `layer` (from 0) and their slopes."""
 
 
 @Hook
@@ -136,8 +136,13 @@ def end_step(optimizer: Any, run: RunArrays, parts: Parts) -> None:
 
 
 @Hook
-def after_update(part: Any, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
-    """Called after the optimizer, for update t of the task (from 0). It may reset units (resetting.reset_unit)."""
+def after_update(part: Any, run: RunArrays, parts: Parts) -> None:
+    """Called after the optimizer, as Actor.after_update."""
+
+
+@Hook
+def between_updates(part: Any, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
+    """Called last, as Actor.between_updates, for update t of the task, from 0. It may reset units (resetting.py)."""
 
 
 @Hook

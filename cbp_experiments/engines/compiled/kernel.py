@@ -47,7 +47,8 @@ def learn(
             hooks.turn_step(parts.normalization, run, layer)
             hooks.update_layer(parts.optimizer, run, parts, layer)
         hooks.end_step(parts.optimizer, run, parts)
-        hooks.after_update(parts.mechanisms, run, parts, t, task.events)
+        hooks.after_update(parts.mechanisms, run, parts)
+        hooks.between_updates(parts.mechanisms, run, parts, t, task.events)
     if settle:
         hooks.settle(parts.mechanisms, run, parts)
         hooks.settle(parts.optimizer, run, parts)
@@ -77,7 +78,7 @@ def forward(run: RunArrays, parts: Parts, examples: SparseExamples, example: int
         hooks.normalize(parts.normalization, run, layer)
         if layer + 1 < layers:
             activate(run, layer + 1)
-            hooks.activations(parts.mechanisms, run, layer + 1)
+            hooks.activations(parts.mechanisms, run, layer)
 
 
 @jit

@@ -54,7 +54,7 @@ def build(perturbation: Perturbation, learner: Learner, network: Network) -> Noi
 
 @after_update.of(NoiseArrays)
 @inlined
-def gather_noise(noise: NoiseArrays, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
+def gather_noise(noise: NoiseArrays, run: RunArrays, parts: Parts) -> None:
     """Add one draw to what every weight owes, after an update and its decay; perturb biases and gains at once."""
     network = run.network
     noise.variance[0] += (noise.std / network.scale[0]) ** 2

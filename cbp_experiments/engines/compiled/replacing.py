@@ -6,7 +6,7 @@ import numpy as np
 
 from cbp_experiments.compiling import compiles_in, exact, inlined
 from cbp_experiments.engines.compiled.draws import purpose_keys, uniform
-from cbp_experiments.engines.compiled.hooks import after_update, sum_magnitudes
+from cbp_experiments.engines.compiled.hooks import after_update, between_updates, sum_magnitudes
 from cbp_experiments.engines.compiled.resetting import reset_unit
 from cbp_experiments.engines.compiled.structures import (
     ADAPTABLE_CONTRIBUTION,
@@ -70,11 +70,16 @@ def build(part: UnitReplacement, learner: Learner, network: Network) -> Replacem
 
 @after_update.of(ReplacementArrays)
 @inlined
-def track_and_replace(replacement: ReplacementArrays, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
+def track(replacement: ReplacementArrays, run: RunArrays, parts: Parts) -> None:
     if not parts.magnitudes.running:
         sum_magnitudes(parts.magnitudes, run)
     for layer in range(len(run.network.starts) - 1):
         track_utility(replacement, run, parts, layer)
+
+
+@between_updates.of(ReplacementArrays)
+@inlined
+def replace(replacement: ReplacementArrays, run: RunArrays, parts: Parts, t: int, events: np.ndarray) -> None:
     for layer in range(len(run.network.starts) - 1):
         replace_units(replacement, run, parts, layer, t, events)
 
