@@ -83,7 +83,7 @@ def _text(rows: pd.DataFrame, score: Score) -> str:
     legend = [
         f"{reference} minus each other setting, paired by seed:",
         *aligned(lines),
-        f"{of_score}; in brackets: 95 % t interval; above: seeds in which the difference is",
+        f"{of_score}; in brackets: 95 % t interval; above: seeds in which the difference is above 0",
         *([f"p: paired t test, Holm's correction for {count(tests, 'comparison')}"] if tests else []),
     ]
     if of > 1:
