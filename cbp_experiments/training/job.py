@@ -144,6 +144,14 @@ def parse_seeds(value: object, key: str = "seeds") -> list[int]:
     return value
 
 
+def _cause(error: BaseException) -> str:
+    """Return the error from which the chain of an import error started, in one line."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    line = next(iter(str(error).splitlines()), "")
+    return line if isinstance(error, ImportError) else f"{type(error).__name__}: {line}"
+
+
 def build(section: str, values: Any) -> tuple[Any, dict[str, Any]]:
     """Build the dataclass that `_target_` names from the values of a section; also return its values as plain data.
 
@@ -155,7 +163,8 @@ def build(section: str, values: Any) -> tuple[Any, dict[str, Any]]:
     try:
         cls = get_class(values["_target_"])
     except Exception as error:  # importing runs any code
-        raise ConfigError(f"{section}._target_: no class {values['_target_']!r} can be imported") from error
+        why = _cause(error)
+        raise ConfigError(f"{section}._target_: no class {values['_target_']!r} can be imported ({why})") from error
     if not is_dataclass(cls):
         raise ConfigError(f"{section}._target_: {values['_target_']} must be a dataclass")
     names = [field.name for field in fields(cls)]
