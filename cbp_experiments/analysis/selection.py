@@ -12,8 +12,7 @@ from cbp_experiments.analysis.evidence import Evidence, load_evidence
 from cbp_experiments.analysis.tenths import settings, show
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.results import joined
-
-MOST = 6  # values that a message lists
+from cbp_experiments.words import some
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def _where(frame: pd.DataFrame, condition: str) -> pd.DataFrame:
     kept = frame[frame[key].isin(wanted) | frame[key].astype(str).isin(text.split(","))]
     if kept.empty:
         there = [show(value) for value in frame[key].drop_duplicates()]
-        raise ConfigError(f"--where {condition}: no run has that; {key} is {', '.join(there[:MOST])}")
+        raise ConfigError(f"--where {condition}: no run has that; {key} is {some(there)}")
     return kept.reset_index(drop=True)
 
 
@@ -118,7 +117,7 @@ def _by(frame: pd.DataFrame, names: Sequence[str] | None) -> list[str]:
             values = [show(value) for value in runs[name].drop_duplicates().sort_values(key=_numbers)]
             first = f"--where {name}={values[0]}"
             raise ConfigError(
-                f"--by {','.join(names)}: runs of one setting differ in {name} ({', '.join(values[:MOST])}); "
+                f"--by {','.join(names)}: runs of one setting differ in {name} ({some(values)}); "
                 f"add it to --by, or choose some: {first}"
             )
     return by

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -53,8 +53,14 @@ class Entry:
         """The words below the figure."""
         frames = [source.frame for source in sources if source.frame is not None and self.ends]
         against = {reference_of(style.curves(frame)).name for frame in frames}
-        marks = [f"{ENDS} {' / '.join(against)} (dotted), paired by seed"] if against else []
+        marks = [ends_compared(against)] if against else []
         return caption(sources, self.bins, *filter(None, [self.note]), *marks)
+
+
+def ends_compared(references: Iterable[str]) -> str:
+    """Say what the marks of `panels.paired_ends` are."""
+    differences = f"the 95 % t interval of its difference to {' / '.join(references)} (dotted), paired by seed"
+    return f"at the ends: mean of the last tenth, with {differences}"
 
 
 _MNIST, _IMAGENET = "permuted_mnist", "continual_imagenet"
@@ -68,7 +74,6 @@ _TRIED = (
 )
 TUNED = "tuned on seeds 1000 to 1002"
 PUBLISHED = "at the published settings"
-ENDS = "at the ends: mean of the last tenth, with the 95 % t interval of its difference to"
 PAPER = {
     "fig1": Entry(
         (f"{_IMAGENET}/step_sizes",), fig1.figure, "Backpropagation on Continual ImageNet",

@@ -19,7 +19,7 @@ def four_panels(frame: pd.DataFrame, axes: Sequence[Axes], bins: panels.Bins = F
     frame: as `results.load_experiment` returns it. Each run gets a thin line, too.
     """
     curves = style.curves(frame)
-    metrics = (score_of(frame.columns).column, "dead_units", "weight_magnitude", "effective_rank")
+    metrics = (score_of(frame.columns).column, *panels.INSIDE)
     for ax, metric in zip(axes, metrics, strict=True):
         panels.over_tasks(ax, curves, metric, bins, runs=True)
     return axes

@@ -22,6 +22,7 @@ LABELS = {
     "weight_magnitude": "Weight magnitude (mean |w|)",
     "effective_rank": "Effective rank (% of units)",
 }
+INSIDE = ("dead_units", "weight_magnitude", "effective_rank")  # what is measured within the network
 GAP = 0.016  # between the marks at the ends of the lines, as a fraction of the lines' width
 
 
@@ -62,7 +63,7 @@ def _name(metric: str) -> str:
 def inside(frame: pd.DataFrame, axes: Sequence[Axes]) -> Sequence[Axes]:
     """Draw what happens inside the network into three axes: dead units, weight magnitude and effective rank."""
     curves = style.curves(frame)
-    for ax, metric in zip(axes, ("dead_units", "weight_magnitude", "effective_rank"), strict=True):
+    for ax, metric in zip(axes, INSIDE, strict=True):
         over_tasks(ax, curves, metric)
     return axes
 

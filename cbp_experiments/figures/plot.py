@@ -14,13 +14,12 @@ from cbp_experiments.analysis.selection import Selection, add_arguments, names, 
 from cbp_experiments.errors import ConfigError
 from cbp_experiments.figures import panels, style
 from cbp_experiments.figures.captions import caption, frame_with_words
-from cbp_experiments.figures.draw import ENDS, KINDS, write_figure
+from cbp_experiments.figures.draw import KINDS, ends_compared, write_figure
 from cbp_experiments.output import guarded
 from cbp_experiments.results import write_atomically
 from cbp_experiments.scores import score_of
 
 PANEL = (4.25, 3.0)  # inches
-INSIDE = ("dead_units", "weight_magnitude", "effective_rank")
 
 
 def plot(frame: pd.DataFrame, metrics: Sequence[str], by: Sequence[str] | None = None, points: int = 100) -> Figure:
@@ -50,8 +49,7 @@ def picture(selection: Selection, metrics: Sequence[str], points: int) -> Figure
     curves = style.curves(selection.frame, selection.by)
     notes = ["thin lines: each seed"]
     if len(curves) > 1 and score_of(selection.frame.columns).column in metrics:
-        reference = panels.reference_of(curves).name
-        notes.append(f"{ENDS} {reference} (dotted), paired by seed")
+        notes.append(ends_compared([panels.reference_of(curves).name]))
     words = caption(selection.sources, panels.at_most(points), *notes)
     figure = plot(selection.frame, metrics, selection.by, points)
     with matplotlib.rc_context(style.RC):
@@ -66,7 +64,7 @@ def metrics_of(frame: pd.DataFrame, named: Sequence[str] | None) -> list[str]:
     there = [name for name in frame.columns[: frame.columns.get_loc("run")] if name not in ("task", "examples")]
     measured = [name for name in there if frame[name].notna().any()]
     if named is None:
-        return [name for name in (score_of(frame.columns).column, *INSIDE) if name in measured]
+        return [name for name in (score_of(frame.columns).column, *panels.INSIDE) if name in measured]
     for name in named:
         if name not in measured:
             raise ConfigError(f"--metrics {name}: the runs do not have it; they have {', '.join(measured)}")

@@ -9,11 +9,11 @@ from cbp_experiments.analysis.comparisons import REFERENCE
 from cbp_experiments.analysis.statistics import no_interval, t_interval
 from cbp_experiments.analysis.tenths import collapsed, ends, show
 from cbp_experiments.figures import style
+from cbp_experiments.figures.panels import INSIDE
 from cbp_experiments.report.changes import Change, change, corrected
 from cbp_experiments.report.findings import UNITS, p_value, spread
 from cbp_experiments.scores import ACCURACY, Score, score_of
 
-WITHIN = ("dead_units", "weight_magnitude", "effective_rank")
 # The keys, besides the step size, in which a learner's published and tuned settings differ; and short words for keys.
 OWN = {
     "l2": ("weight_decay",),
@@ -80,7 +80,7 @@ def methods(frame: pd.DataFrame) -> list[MethodRow]:
             average = runs.groupby("run")[score.column].mean()
             cells = [
                 *(_cell(values, score.decimals) for values in (scores["first"], average, scores["last"])),
-                *(_cell(ends(runs, metric)["last"], UNITS[metric][2]) for metric in WITHIN),
+                *(_cell(ends(runs, metric)["last"], UNITS[metric][2]) for metric in INSIDE),
             ]
             row = MethodRow(
                 name=curve.name,
